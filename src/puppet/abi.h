@@ -69,10 +69,11 @@ enum pup_opcode {
 	PUP_OP_NOTIFY = 5,	/* add a1 to the 32-bit word at a0, wake it and
 				 * the status word */
 	PUP_OP_AWAIT = 6,	/* sleep until the word at a0 is >= a1 */
-	PUP_OP_PARK = 7,	/* unmap the arena if this is the last thread of
-				 * the process (a1: its threads), wait at the gate,
-				 * run the program at a2 if not 0 (in the work
-				 * area), then sigreturn from frame a0 */
+	PUP_OP_PARK = 7,	/* unmap the arena (a3 bytes) and report ready if
+				 * this is the last of the process's a1 threads,
+				 * wait at the gate, run the program at a2 if not
+				 * 0 (in the work area), then sigreturn from
+				 * frame a0 */
 	PUP_OP_RECVFDS = 8,	/* receive a1 descriptors from socket a0 and
 				 * keep them at numbers >= a2, in slots a3.. */
 	PUP_OP_JUMP = 9,	/* go on with the program at a0 */
@@ -101,7 +102,7 @@ _Static_assert(sizeof(struct pup_op) == 72, "ABI");
 struct pup_status {
 	uint32_t magic;
 	uint32_t seq;		/* bumped at every notification */
-	uint32_t ready;		/* threads parked */
+	uint32_t ready;		/* processes parked */
 	uint32_t stage;		/* keeper -> tree: rendezvous passed */
 	uint32_t reached;	/* tree -> keeper: rendezvous reached */
 	uint32_t failed;	/* 1: the fields below are valid */
