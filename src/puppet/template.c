@@ -6,6 +6,10 @@
  * serves every keeper that holds a socket to it, one request at a time, and
  * exits when the last of them has hung up.
  *
+ * Its children (templates, PID 1s) are watched by pidfds, not waited for:
+ * SIGCHLD is ignored, so that the kernel reaps them. PID 1's program puts the
+ * default back before it forks anything.
+ *
  * PID 1 of a new incarnation shares this address space until it has forked
  * its tree and executed mulligan-init; the keeper sends nothing in between.
  */
@@ -20,6 +24,7 @@ enum {
 	PROT_R = 1,
 	PROT_W = 2,
 	MAP_SHARED_FIXED = 0x11,
+	SIGNAL_CHILD = 17,
 	CLIENTS_MAX = 512,	/* keepers of one family on this host */
 };
 
@@ -27,7 +32,7 @@ static struct pollfd client[CLIENTS_MAX];
 static unsigned int n_clients;
 static uint64_t arena_bytes;	/* of the arena now mapped, 0: none */
 
-/* PID 1's stack and this loop's lie behind the threads' work areas. */
+/* PID 1's stack (0) and this loop's (1) lie behind the threads' work areas. */
 static uint64_t spare_stack_top(unsigned int i)
 {
 	return PUP_THREAD + (uint64_t)(PUP_WORK_MAX + i + 1) * PUP_WORK_BYTES - 64;
@@ -104,6 +109,7 @@ static long serve_fork(bool *is_child)
 		return -EINVAL;
 	struct clone_args args;
 	memset(&args, 0, sizeof(args));
+	args.exit_signal = SIGNAL_CHILD;
 	long pid = raw_syscall3(__NR_clone3, (long)&args, sizeof(args), 0);
 	if (pid == 0) {
 		*is_child = true;
@@ -138,6 +144,7 @@ static long serve_spawn(int *pidfd)
 	struct clone_args args;
 	memset(&args, 0, sizeof(args));
 	args.flags = request.clone_flags | CLONE_VM | CLONE_PIDFD;
+	args.exit_signal = SIGNAL_CHILD;
 	args.pidfd = (uint64_t)pidfd;
 	args.stack = spare_stack_top(0) - PUP_WORK_BYTES + 64;
 	args.stack_size = PUP_WORK_BYTES - 64;
@@ -187,8 +194,25 @@ static void serve(unsigned int i)
 		close_fd(pidfd);
 }
 
+/* All but the puppet's own addresses is the keeper's: take it away. */
+static void leave_keeper(void)
+{
+	raw_syscall3(__NR_munmap, 0, PUP_LOW, 0);
+	raw_syscall3(__NR_munmap, PUP_HIGH, PUP_TASK_END - PUP_HIGH, 0);
+}
+
+static void ignore_children(void)
+{
+	struct {
+		unsigned long handler, flags, restorer, mask;
+	} ignore = { 1 /* SIG_IGN */, 0, 0, 0 };
+	raw_syscall4(__NR_rt_sigaction, SIGNAL_CHILD, (long)&ignore, 0, 8);
+}
+
 void puppet_template(void)
 {
+	leave_keeper();
+	ignore_children();
 	add_client(PUP_TEMPLATE_SOCKET_FD);
 	while (n_clients) {
 		long n = raw_syscall3(__NR_poll, (long)client, n_clients, -1);
