@@ -1,0 +1,96 @@
+/*
+ * remote.h - run a puppet program inside a stopped live process.
+ *
+ *	scoped_remote struct remote r = REMOTE_INIT;
+ *	remote_begin(&r, frozen, i, &puppet, arena_bytes, &e);
+ *	... build a program in r.arena ...
+ *	remote_run(&r, prog_seal(&p), &e);
+ *	... read results from r.arena ...
+ *	remote_end(&r, &e);
+ *
+ * The first thread plays the puppet. Its registers, xstate and signal mask
+ * come back exactly at the end, the mapping goes away; nothing else of the
+ * process is touched that the program does not touch. Programs must not
+ * sleep: a call that the kernel restarts through its restart block (nanosleep,
+ * poll, timed futex) would overwrite the block of the call that the thread was
+ * stopped in.
+ *
+ * One mapping, at a fixed place that no guest mapping may overlap:
+ *
+ *	PUP_ARENA   arena: read-write; struct pup_status first
+ *	            guard page
+ *	            stack: read-write
+ *	            guard page
+ *	            blob: r-x (absent if one was verified at PUP_LOW)
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/user.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "puppet/prog.h"
+#include "task/freeze.h"
+
+/* The blob, and how to recognise it in a restored process. */
+struct remote_puppet {
+	const void *blob;
+	size_t blob_bytes;
+	size_t entry;		/* offset: rdi program, rsi status, rsp stack */
+	dev_t dev;		/* memfd that restored processes map at PUP_LOW, */
+	ino_t ino;		/* ino 0: there is none */
+	int own_filters;	/* seccomp filters that our sandbox installs and
+				 * that allow all the puppet calls */
+};
+
+struct remote {
+	struct frozen *frozen;	/* NULL: not begun */
+	size_t proc;
+	pid_t tid;
+	struct prog_arena arena;
+	uint64_t syscall_address;	/* of a syscall instruction in it */
+	uint64_t map_start, map_bytes;	/* 0: not mapped */
+	uint64_t entry, stack_top;
+	uint64_t sigmask;		/* to put back */
+	bool masked, suspended, moved;
+	bool resident;			/* the blob of a restore was used */
+	bool gone;			/* it was killed meanwhile */
+	size_t xstate_bytes;
+	void *xstate;
+};
+
+#define REMOTE_INIT ((struct remote){ .arena.memfd = -1 })
+
+/*
+ * Prepare process i of f. Refuses, before anything is touched in it:
+ *  EPERM   a seccomp filter of its own and we are not real root
+ *  EBUSY   its memory is shared with another process
+ *  ENOTSUP 32-bit code, a dead leader, no system call instruction
+ *  EEXIST  it has mapped something in the puppet's range
+ * One remote of a frozen tree at a time.
+ */
+must_check int remote_begin(struct remote *r, struct frozen *f, size_t i,
+			    const struct remote_puppet *puppet,
+			    size_t arena_bytes, struct err *e);
+
+/*
+ * Copy the used part of the arena in, run the program, copy it back. A program
+ * that failed is no error here: the caller looks at prog_status().
+ */
+must_check int remote_run(struct remote *r, uint64_t program, struct err *e);
+
+/* Run one system call, without a blob. *result is its return value. */
+must_check int remote_syscall(struct remote *r, long nr, const uint64_t arg[6],
+			      int64_t *result, struct err *e);
+
+/* Undo all of begin. Always frees; an error tells what could not be undone. */
+must_check int remote_end(struct remote *r, struct err *e);
+
+/* remote_end() for paths that have failed already. */
+void remote_abort(struct remote *r);
+
+#define scoped_remote scoped(remote_abort)
