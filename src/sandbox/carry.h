@@ -1,0 +1,100 @@
+/*
+ * carry.h - keep live files live across a cut.
+ *
+ * A regular file that processes have open for writing, or mapped shared, lies
+ * in the upper that is being frozen. The frozen layer must get a copy of it,
+ * and the inode that the processes hold must go on in the new upper: then old
+ * descriptors, mappings and new opens share one inode.
+ *
+ *	copy into new/p			reflink, else data ranges
+ *	rename(frozen/p <-> new/p)	RENAME_EXCHANGE: never a hole
+ *
+ * All processes must be frozen, and nothing may have looked into the new
+ * overlay yet. Every step is recorded, so that it can be taken back.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/vec.h"
+
+/* What the caller wants carried: a path of one overlay. */
+struct carry_want {
+	size_t mount;		/* index in fs_tree */
+	const char *path;	/* relative to that mount's root */
+};
+
+/* An entry of the new upper as it was left: what fs_is_clean() compares. */
+struct carry_seen {
+	char *path;		/* "." is the root itself */
+	uint64_t ino;
+	int64_t ctime_s;
+	uint32_t ctime_ns;
+};
+
+/* The carrying of one mount. */
+struct carry {
+	int from_fd;		/* frozen upper's fs */
+	int to_fd;		/* new upper's fs */
+	bool userxattr;
+	struct vec done;	/* steps, for carry_undo() */
+	struct vec inodes;	/* carried already */
+	struct vec dirs;	/* directories touched, with their times */
+	uint64_t copied_bytes;	/* not reflinked */
+	size_t files;
+	size_t reflinked;
+};
+
+void carry_init(struct carry *c, int from_fd, int to_fd, bool userxattr);
+void carry_deinit(struct carry *c);
+
+/*
+ * Carry the file at path with all its names. 0: carried, or nothing to do
+ * (it is not in the frozen upper, or not a regular file, or was carried).
+ * On failure what this call did is taken back.
+ */
+must_check int carry_file(struct carry *c, const char *path, struct err *e);
+
+/* Give all touched directories, on both sides, the times they had. */
+must_check int carry_finish(struct carry *c, struct err *e);
+
+/* Everything back as it was before the first carry_file(). */
+must_check int carry_undo(struct carry *c, struct err *e);
+
+/* What lies in the new upper now: struct carry_seen, the root first. */
+must_check int carry_record(const struct carry *c, struct vec *seen,
+			    struct err *e);
+void carry_seen_deinit(struct vec *seen);
+
+/* A file of a layer with more than one name. */
+struct carry_links {
+	struct vec names;	/* char *, relative paths */
+	uint64_t ino;
+};
+
+/*
+ * Find the files with several names in a layer: a vector of struct
+ * carry_links. Reads the whole layer, ~4 us an entry.
+ */
+must_check int carry_find_links(int fs_fd, struct vec *groups, struct err *e);
+must_check int carry_links_copy(struct vec *dst, const struct vec *src);
+void carry_links_deinit(struct vec *groups);
+
+/*
+ * Copy hardlink groups from a frozen layer into an empty upper before its
+ * overlay is built, so that they stay groups when they are written to.
+ */
+must_check int carry_rebuild_links(int from_fd, int to_fd, bool userxattr,
+				   const struct vec *groups, struct err *e);
+
+/*
+ * Make to_fd's owner, mode, times and extended attributes those of from_fd;
+ * both directories or regular files opened for reading. The overlay's own
+ * attributes are copied only where keep_overlay is set.
+ */
+must_check int carry_attributes(int to_fd, int from_fd, bool keep_overlay,
+				struct err *e);

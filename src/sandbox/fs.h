@@ -1,0 +1,166 @@
+/*
+ * fs.h - the files of one incarnation: its overlays, and their rotation.
+ *
+ *	mount "/"	live upper  <- prepared: next upper, next overlay
+ *	mount "/usr"	layers, newest first     (lowers: live upper, layers, base)
+ *	  ...		base
+ *
+ * A checkpoint cuts: the prepared overlay takes the live one's place, the old
+ * upper becomes the newest layer. Per mount:
+ *
+ *	      fs_prepare()         fs_cut()               fs_settle()
+ *	LIVE ------------> READY ----------> CUT (old parked) --------> LIVE
+ *	                     ^                 |
+ *	                     +--- fs_uncut() --+  (prepared one is lost: LIVE)
+ *
+ * A mount whose upper is clean is not cut: it has the same files as its
+ * newest layer, and stays as it is.
+ *
+ * Invariants: descriptors of layers and bases are of the mount namespace of
+ * the process that builds the tree (the keeper's). While CUT all processes of
+ * the incarnation are frozen. A sealed layer is never written.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/stage.h"
+#include "base/vec.h"
+#include "sandbox/carry.h"
+#include "store/layer.h"
+#include "store/manifest.h"
+#include "store/store.h"
+
+struct spec;
+
+enum fs_state { FS_LIVE, FS_READY, FS_CUT, FS_BROKEN };
+
+struct fs_mount {
+	char *target;		/* "/" or the volume's place, no slash at the end */
+	char *source;		/* base directory */
+	int base_fd;
+	struct vec layers;	/* struct layer *, newest first, references */
+	struct layer *upper;	/* live */
+	int mnt_fd;		/* live overlay: attach it with move_mount */
+	uint64_t mnt_id;	/* of it; keeps it when attached */
+	struct vec seen;	/* struct carry_seen: upper as it began */
+	bool racy;		/* too young when it was recorded */
+	struct layer *next_upper;	/* prepared, or NULL */
+	int next_fd;		/* prepared overlay, detached, or -1 */
+	int old_fd;		/* after a cut: the overlay before, or -1 */
+	uint64_t old_mnt_id;	/* of it, 0: none */
+};
+
+struct fs_tree {
+	struct store *store;		/* borrowed */
+	enum fs_state state;
+	bool userxattr;
+	struct vec mounts;		/* struct fs_mount, root first, outer
+					 * before inner */
+	struct fs_undo *undo;		/* state of a cut not yet settled */
+};
+
+/* The files of a checkpoint. */
+struct fs_snapshot_mount {
+	char *target;
+	char *source;
+	struct vec layers;	/* struct layer *, newest first, references */
+	struct vec links;	/* struct carry_links of the newest layer */
+};
+
+struct fs_snapshot {
+	struct vec mounts;	/* struct fs_snapshot_mount, root first */
+};
+
+/*
+ * Fresh overlays with empty uppers over snapshot's layers, or over the base
+ * alone where snapshot is NULL; root is the base directory of "/", the
+ * volumes of spec with mode cow get overlays of their own. Nothing is
+ * attached: take mounts[i].mnt_fd. *out is freed with fs_tree_free().
+ */
+must_check int fs_tree_new(struct store *store, const char *root,
+			   const struct spec *spec,
+			   const struct fs_snapshot *snapshot,
+			   struct fs_tree **out, struct err *e);
+
+/* Drop the tree: live uppers that no snapshot has are removed from disk. */
+void fs_tree_free(struct fs_tree *t);
+
+/*
+ * Build the next uppers and overlays ahead, where they are missing. In the
+ * background: between checkpoints. Also lets go of the overlays before the
+ * last cut, which can take milliseconds.
+ */
+must_check int fs_prepare(struct fs_tree *t, struct err *e);
+
+/*
+ * true: no mount has changed since the last cut. All processes frozen.
+ * writers: some file that was carried at the last cut (or rebuilt with its
+ * hardlinks) is open for writing or mapped shared and writable now.
+ */
+bool fs_is_clean(const struct fs_tree *t, bool writers);
+bool fs_mount_is_clean(const struct fs_mount *m, bool writers);
+
+struct fs_cut_stats {
+	size_t mounts;		/* cut; the others were clean */
+	size_t carried;
+	size_t reflinked;
+	uint64_t copied_bytes;
+	struct stage_times times;
+};
+
+struct fs_cut {
+	int mntns_fd;			/* the incarnation's mount namespace */
+	const struct carry_want *carry;
+	size_t n_carry;
+	bool writers;			/* as for fs_is_clean() */
+	struct fs_cut_stats stats;	/* out */
+};
+
+/*
+ * Freeze the files: swap every mount that is not clean for its prepared
+ * overlay, inside the live mount namespace. All processes frozen. On success
+ * *out has the checkpoint's files (freed with fs_snapshot_deinit()), live
+ * descriptors on old_mnt_id can be re-homed to mnt_fd, and either
+ * fs_settle() or fs_uncut() must follow before the processes run.
+ * On failure nothing has changed; only e->broken says otherwise.
+ */
+must_check int fs_cut(struct fs_tree *t, struct fs_cut *cut,
+		      struct fs_snapshot *out, struct err *e);
+
+/* Take the cut back: the namespace, the carried files, the layers. */
+must_check int fs_uncut(struct fs_tree *t, int mntns_fd, struct err *e);
+
+/*
+ * The cut stands: detach the old overlays from the namespace. Their
+ * descriptors stay until fs_prepare(). A failure leaves the old overlays
+ * hidden under the root, which harms nothing; it is worth reporting.
+ */
+must_check int fs_settle(struct fs_tree *t, int mntns_fd, struct err *e);
+
+/*
+ * The files as they are now without cutting: only right where the tree is
+ * clean (a checkpoint of an untouched sandbox, checkpoint 0).
+ */
+must_check int fs_snapshot_now(const struct fs_tree *t,
+			       struct fs_snapshot *out, struct err *e);
+
+/* The mount whose live or old overlay has this mount id; NULL: none. */
+struct fs_mount *fs_tree_find_mount(const struct fs_tree *t, uint64_t mnt_id);
+/* The mount at that target, NULL: none. */
+struct fs_mount *fs_tree_find_target(const struct fs_tree *t,
+				     const char *target);
+
+must_check int fs_snapshot_copy(struct fs_snapshot *dst,
+				const struct fs_snapshot *src);
+void fs_snapshot_deinit(struct fs_snapshot *s);
+
+/* Both directions between a snapshot and what a manifest says of it. */
+must_check int fs_snapshot_save(const struct fs_snapshot *s,
+				struct manifest *m);
+must_check int fs_snapshot_load(struct store *store, const struct manifest *m,
+				struct fs_snapshot *out, struct err *e);

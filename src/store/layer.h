@@ -1,0 +1,48 @@
+/*
+ * layer.h - one layer of files: the upper of a live overlay, frozen later.
+ *
+ *	LIVE --layer_seal()--> SEALED
+ *
+ *	LIVE	the upper directory of one overlay; written through it
+ *	SEALED	never written again; a lower of any number of overlays
+ *
+ * A process that has a struct layer holds flock(LOCK_SH) on its directory, so
+ * that no gc takes it. Its last layer_unref() lets go of it; files stay until
+ * a gc finds that no manifest names them.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "store/store.h"
+
+enum layer_state { LAYER_LIVE, LAYER_SEALED };
+
+struct layer {
+	char id[STORE_ID_BYTES];
+	enum layer_state state;
+	unsigned int refs;
+	int dir_fd;		/* layers/<id>; has the lock */
+	int fs_fd;		/* its files */
+	int work_fd;		/* overlayfs' work directory; SEALED: -1 */
+};
+
+/* A new empty layer with one reference. */
+must_check int layer_new(struct store *s, struct layer **out, struct err *e);
+
+/* A layer that exists, sealed. -ENOENT: no such layer. */
+must_check int layer_open(struct store *s, const char *id, struct layer **out,
+			  struct err *e);
+
+struct layer *layer_ref(struct layer *l);
+void layer_unref(struct layer *l);	/* takes NULL */
+
+/* No more writing. Idempotent; cheap: nothing is synced. */
+void layer_seal(struct layer *l);
+
+/* Remove the files of a layer that was never frozen, and drop the reference. */
+void layer_discard(struct store *s, struct layer *l);
+
+/* Bytes of disk its files take (st_blocks), hardlinks once. */
+must_check int layer_disk_bytes(const struct layer *l, uint64_t *bytes,
+				struct err *e);

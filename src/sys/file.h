@@ -1,0 +1,96 @@
+/*
+ * file.h - the file system calls that need care: exchange, reflink, bounded
+ * lookup, attributes.
+ *
+ * Every function returns 0, a count or a new descriptor (close-on-exec), or
+ * -errno.
+ */
+#pragma once
+
+#include <dirent.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "base/cleanup.h"
+
+must_check int sys_openat(int dir_fd, const char *path, int flags, mode_t mode);
+
+/*
+ * Open path below dir_fd and nowhere else: no symbolic link, no "..", no
+ * other mount is followed (openat2, Linux 5.6). O_NOFOLLOW is implied.
+ */
+must_check int sys_open_beneath(int dir_fd, const char *path, int flags,
+				mode_t mode);
+
+must_check int sys_mkdirat(int dir_fd, const char *path, mode_t mode);
+must_check int sys_unlinkat(int dir_fd, const char *path, int flags);
+must_check int sys_linkat(int from_fd, const char *from, int to_fd,
+			  const char *to, int flags);
+must_check int sys_symlinkat(const char *text, int dir_fd, const char *path);
+
+/* flags: RENAME_NOREPLACE, RENAME_EXCHANGE, 0. */
+must_check int sys_renameat2(int from_fd, const char *from, int to_fd,
+			     const char *to, unsigned int flags);
+
+must_check int sys_fstatat(int dir_fd, const char *path, struct stat *st,
+			   int flags);
+must_check int sys_fstat(int fd, struct stat *st);
+must_check int sys_fchownat(int dir_fd, const char *path, uid_t uid, gid_t gid,
+			    int flags);
+must_check int sys_fchmod(int fd, mode_t mode);
+must_check int sys_fchmodat(int dir_fd, const char *path, mode_t mode);
+must_check int sys_utimensat(int dir_fd, const char *path,
+			     const struct timespec times[2], int flags);
+
+/* Share the extents of a whole file; -EOPNOTSUPP, -EXDEV, -EINVAL: cannot. */
+must_check int sys_ficlone(int to_fd, int from_fd);
+
+/*
+ * Make the empty file to_fd hold what from_fd holds: by reflink, else by
+ * copying its data ranges (holes stay holes). Returns 1 when reflinked, 0.
+ */
+must_check int sys_copy_contents(int to_fd, int from_fd);
+
+/*
+ * Copy extended attributes of from_fd to to_fd (neither may be O_PATH),
+ * those for which want() says true; NULL: all. A file system or privilege
+ * that refuses an attribute of namespace "security." is not an error.
+ */
+must_check int sys_copy_xattrs(int to_fd, int from_fd,
+			       bool (*want)(const char *name));
+
+must_check int sys_fsetxattr(int fd, const char *name, const void *value,
+			     size_t len);
+/* Length of the value, at most len bytes of it in value. */
+must_check ssize_t sys_fgetxattr(int fd, const char *name, void *value,
+				 size_t len);
+
+must_check int sys_flock(int fd, int operation);
+must_check int sys_fsync(int fd);
+must_check int sys_syncfs(int fd);
+
+/* Start writing a file's dirty pages without waiting for them. */
+must_check int sys_start_writeback(int fd);
+
+/* Write all len bytes. */
+must_check int sys_write_all(int fd, const void *bytes, size_t len);
+
+/* Clear the inode flags that forbid removal (immutable, append-only). */
+must_check int sys_clear_protection(int fd);
+
+/* Read the whole of a small file: *text is NUL-terminated and malloced. */
+must_check int sys_read_file(int dir_fd, const char *path, size_t max_bytes,
+			     char **text);
+
+/*
+ * Remove `name` in dir_fd and everything below it, other mounts excepted
+ * (-EBUSY), however deep it is and whatever modes and inode flags its owner
+ * gave it. -ENOENT is not an error.
+ */
+must_check int sys_remove_tree(int dir_fd, const char *name);
+
+/* DIR stream of a directory descriptor, which stays the caller's. */
+must_check int sys_opendir_fd(int fd, DIR **dir);
