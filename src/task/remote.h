@@ -8,20 +8,20 @@
  *	... read results from r.arena ...
  *	remote_end(&r, &e);
  *
- * The first thread plays the puppet. Its registers, xstate and signal mask
- * come back exactly at the end, the mapping goes away; nothing else of the
+ * The first thread plays the puppet, which uses no vector registers. Its
+ * registers and signal mask come back exactly at the end, the mapping goes; nothing else of the
  * process is touched that the program does not touch. Programs must not
  * sleep: a call that the kernel restarts through its restart block (nanosleep,
  * poll, timed futex) would overwrite the block of the call that the thread was
  * stopped in.
  *
- * One mapping, at a fixed place that no guest mapping may overlap:
+ * Everything is in one mapping, at a fixed place that no guest mapping may
+ * overlap:
  *
- *	PUP_ARENA   arena: read-write; struct pup_status first
- *	            guard page
- *	            stack: read-write
- *	            guard page
- *	            blob: r-x (absent if one was verified at PUP_LOW)
+ *	PUP_ARENA	blob's text, r-x	(not where a restore left one at
+ *			blob's data, rw-	 PUP_LOW that is still ours)
+ *			stack, rw-
+ *	r.arena.remote	arena, rw-: struct pup_status first
  */
 #pragma once
 
@@ -36,13 +36,10 @@
 #include "puppet/prog.h"
 #include "task/freeze.h"
 
-/* The blob, and how to recognise it in a restored process. */
+/* What restored processes of this sandbox have in common. */
 struct remote_puppet {
-	const void *blob;
-	size_t blob_bytes;
-	size_t entry;		/* offset: rdi program, rsi status, rsp stack */
-	dev_t dev;		/* memfd that restored processes map at PUP_LOW, */
-	ino_t ino;		/* ino 0: there is none */
+	dev_t dev;		/* memfd of the blob that they map at PUP_LOW; */
+	ino_t ino;		/* 0: there is none */
 	int own_filters;	/* seccomp filters that our sandbox installs and
 				 * that allow all the puppet calls */
 };
@@ -56,11 +53,9 @@ struct remote {
 	uint64_t map_start, map_bytes;	/* 0: not mapped */
 	uint64_t entry, stack_top;
 	uint64_t sigmask;		/* to put back */
-	bool masked, suspended, moved;
+	bool masked, suspended;
 	bool resident;			/* the blob of a restore was used */
 	bool gone;			/* it was killed meanwhile */
-	size_t xstate_bytes;
-	void *xstate;
 };
 
 #define REMOTE_INIT ((struct remote){ .arena.memfd = -1 })
