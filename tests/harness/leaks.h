@@ -5,7 +5,8 @@
 
 struct leaks {
 	char *fds;	/* "number target" lines */
-	char *mounts;	/* mountinfo without what changes by itself */
+	char *mounts;	/* mountinfo */
+	unsigned long mount_namespace;	/* which it is of */
 };
 
 /* Remember the state before the test. mounts: this process has its own. */
