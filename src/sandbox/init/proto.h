@@ -59,6 +59,7 @@ enum init_step {
 	INIT_STEP_NO_NEW_PRIVS = 17,
 	INIT_STEP_SECCOMP = 18,
 	INIT_STEP_SIGNALS = 19,
+	INIT_STEP_LIMIT = 20,
 };
 
 enum {
