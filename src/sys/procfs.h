@@ -108,8 +108,8 @@ struct procfs_map {
 
 struct procfs_maps {
 	struct vec maps;	/* struct procfs_map, ascending */
-	struct buf names;	/* NUL-terminated, as the kernel spells them:
-				 * a newline is "\012", " (deleted)" is kept */
+	struct buf names;	/* NUL-terminated, raw (the text's "\\012" is a
+				 * newline again); " (deleted)" is kept */
 };
 
 #define PROCFS_MAPS_INIT \
