@@ -69,9 +69,7 @@ struct mounts_run {
 struct mounts_set {
 	int fds[MOUNTS_FDS_MAX];
 	size_t n;
-	uint64_t owned;		/* bit i: fds[i] is ours to close (the roots of
-				 * the overlays are borrowed) */
-	uint64_t dirs;		/* bit i: a directory is attached */
+	bool owned[MOUNTS_FDS_MAX];	/* ours to close; overlays are borrowed */
 	const char *hostname;
 	pid_t last_pid;
 	unsigned int pid_max;
