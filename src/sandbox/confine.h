@@ -69,8 +69,10 @@ void confine_emit(struct prog *p, const struct confinement *c,
 		  uint64_t have_bounding);
 
 /*
- * Append the default filter for all threads of the running process: the last
- * operation but the park, since it forbids most of what a restore does.
+ * Append the default filter for ALL threads of the running process: the last
+ * operation of the last thread, when the others sit at the gate, since it
+ * forbids most of what a restore does. One filter that all threads share, as
+ * they did: a guest's own filter with TSYNC needs a common ancestor.
  * no_new_privs must be set (confine_emit() did, if the process had it).
  */
 void confine_emit_seccomp(struct prog *p, const struct confine *c);
