@@ -52,13 +52,13 @@ static int confine_fd(void)
 	struct {
 		struct confine_abi abi;
 		struct sock_filter filter[sizeof(filter) / sizeof(*filter)];
-	} blob = { .abi = {
-		.magic = CONFINE_MAGIC,
-		.version = CONFINE_VERSION,
-		.flags = CONFINE_F_NO_NEW_PRIVS,
-		.n_insns = sizeof(filter) / sizeof(*filter),
-		.bounding = box_bounding(),
-	} };
+	} blob = {.abi = {
+			  .magic = CONFINE_MAGIC,
+			  .version = CONFINE_VERSION,
+			  .flags = CONFINE_F_NO_NEW_PRIVS,
+			  .n_insns = sizeof(filter) / sizeof(*filter),
+			  .bounding = box_bounding(),
+		  }};
 	memcpy(blob.filter, filter, sizeof(filter));
 	return memfd_of("confine", &blob, sizeof(blob));
 }
@@ -98,8 +98,8 @@ static void must(int r, const char *what)
 /* PID 1, until it is init. */
 static void become_init(int socket_fd, int image_fd, int blob_fd)
 {
-	static char *const argv[] = { "mulligan-init", NULL };
-	static char *const envp[] = { NULL };
+	static char *const argv[] = {"mulligan-init", NULL};
+	static char *const envp[] = {NULL};
 	must(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), "private mounts");
 	must(mount("proc", "/proc", "proc", 0, NULL), "mount /proc");
 	must(mount("devpts", "/dev/pts", "devpts", 0, "newinstance,ptmxmode=0666,mode=0620"),
@@ -125,8 +125,8 @@ void box_open_again(struct box *b)
 	int image_fd = memfd_of("init", init_image, init_image_len);
 	int blob_fd = confine_fd();
 	fflush(stdout);
-	long pid = syscall(SYS_clone, CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | SIGCHLD, 0, 0, 0,
-			   0);
+	long pid =
+		syscall(SYS_clone, CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | SIGCHLD, 0, 0, 0, 0);
 	t_sys(pid);
 	if (pid == 0) {
 		become_init(pair[1], image_fd, blob_fd);

@@ -13,7 +13,7 @@
 
 struct box {
 	pid_t init_pid;
-	int socket_fd;		/* the keeper's end; -1: given away */
+	int socket_fd; /* the keeper's end; -1: given away */
 	bool is_rootless;
 };
 

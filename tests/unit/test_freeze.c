@@ -35,6 +35,7 @@ static void *count_thread(void *word)
 {
 	for (;;)
 		__atomic_add_fetch((uint64_t *)word, 1, __ATOMIC_RELAXED);
+	return NULL;
 }
 
 static void counting_child(struct board *b)
