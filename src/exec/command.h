@@ -36,80 +36,90 @@ enum command_state {
 	COMMAND_STARTING,
 	COMMAND_RUNNING,
 	COMMAND_EXITED,
-	COMMAND_KILLED,		/* by a signal */
-	COMMAND_FAILED,		/* never ran: error says why */
+	COMMAND_KILLED, /* by a signal */
+	COMMAND_FAILED, /* never ran: error says why */
 	COMMAND_ROLLED_BACK,
-	COMMAND_LOST,		/* init went away before it said how it ended */
+	COMMAND_LOST, /* init went away before it said how it ended */
+};
+
+enum {
+	/* An exec that takes longer hangs on something of the guest's. */
+	COMMAND_BIRTH_NS = 2000000000,
 };
 
 enum stream_kind {
 	STREAM_STDIN,
-	STREAM_STDOUT,		/* with a terminal: all it says */
+	STREAM_STDOUT, /* with a terminal: all it says */
 	STREAM_STDERR,
 	STREAMS,
 };
 
 enum stdin_mode {
-	STDIN_NULL,		/* the sandbox's /dev/null */
-	STDIN_PIPE,		/* command_write() */
+	STDIN_NULL, /* the sandbox's /dev/null */
+	STDIN_PIPE, /* command_write() */
 };
 
 struct command_spec {
-	const char *const *argv;	/* NULL-terminated */
-	const char *const *env;		/* NULL-terminated; NULL: none */
-	const char *cwd;		/* NULL: / */
-	const char *user;		/* see user_resolve(); NULL: root */
-	uint64_t timeout_ns;		/* 0: none */
-	enum stdin_mode stdin_mode;	/* ignored with a terminal */
+	const char *const *argv;    /* NULL-terminated */
+	const char *const *env;     /* NULL-terminated; NULL: none */
+	const char *cwd;            /* NULL: / */
+	const char *user;           /* see user_resolve(); NULL: root */
+	uint64_t timeout_ns;        /* 0: none */
+	enum stdin_mode stdin_mode; /* ignored with a terminal */
 	bool tty;
-	uint16_t rows, cols;		/* of the terminal; 0: 24 x 80 */
+	uint16_t rows, cols;             /* of the terminal; 0: 24 x 80 */
 	uint64_t head_bytes, tail_bytes; /* of each log; 0: the defaults */
-	int spill_fd[STREAMS];		/* taken over on success; -1: none */
+	int spill_fd[STREAMS];           /* taken over on success; -1: none */
 };
 
 /* No spill, nothing else set. */
-#define COMMAND_SPEC_INIT ((struct command_spec){ .spill_fd = { -1, -1, -1 } })
+#define COMMAND_SPEC_INIT ((struct command_spec){.spill_fd = {-1, -1, -1}})
 
 /* An outer end. Its inner end is found by the same (dev, ino), or number. */
 struct stream {
-	int fd;			/* -1: closed, or never there */
-	bool is_open;		/* survives in a saved handle, where fd is -1 */
-	dev_t dev;		/* of the pipe; both ends have the same */
+	int fd;       /* -1: closed, or never there */
+	bool is_open; /* survives in a saved handle, where fd is -1 */
+	dev_t dev;    /* of the pipe; both ends have the same */
 	ino_t ino;
-	uint32_t armed;		/* epoll events asked for; internal */
-	struct log log;		/* of what the command said; stdin: unused */
+	uint32_t armed;  /* epoll events asked for; internal */
+	bool is_watched; /* internal */
+	struct log log;  /* of what the command said; stdin: unused */
 };
 
 struct command {
-	uint64_t id;		/* never reused within a family */
+	uint64_t id; /* never reused within a family */
 	enum command_state state;
-	char **argv;		/* NULL-terminated */
-	pid_t pid;		/* in the sandbox; 0 until RUNNING */
-	int wait_status;	/* EXITED, KILLED: see waitpid(2) */
-	struct err error;	/* FAILED */
-	uint64_t started_ns;	/* clock_now_ns() */
-	uint64_t ended_ns;	/* 0: not yet */
-	uint64_t deadline_ns;	/* 0: none */
-	uint64_t left_ns;	/* in a saved handle: deadline - time of saving */
+	char **argv;      /* NULL-terminated */
+	pid_t pid;        /* in the sandbox; 0 until RUNNING */
+	int wait_status;  /* EXITED, KILLED: see waitpid(2) */
+	struct err error; /* FAILED */
+	char *cwd;
+	uint32_t uid;
+	uint64_t oom_kills;   /* of the sandbox when it started */
+	uint64_t started_ns;  /* clock_now_ns() */
+	uint64_t ended_ns;    /* 0: not yet */
+	uint64_t deadline_ns; /* 0: none */
+	uint64_t left_ns;     /* in a saved handle: deadline - time of saving */
+	uint64_t born_by_ns;  /* STARTING: no exec takes that long */
 	bool timed_out;
 	bool oom_killed;
 	bool is_tty;
 	unsigned int tty_number; /* /dev/pts/N */
-	char cookie[17];	/* MULLIGAN_COMMAND in its environment */
+	char cookie[17];         /* MULLIGAN_COMMAND in its environment */
 	struct stream stream[STREAMS];
-	struct buf input;	/* written, not yet taken by the pipe */
-	bool input_ends;	/* close stdin once input is gone */
-	bool forgotten;		/* no handle any more; drains what others hold */
-	void *owner;		/* the keeper's; kept by rollback, not by fork */
+	struct buf input; /* written, not yet taken by the pipe */
+	bool input_ends;  /* close stdin once input is gone */
+	bool forgotten;   /* no handle any more; drains what others hold */
+	void *owner;      /* the keeper's; kept by rollback, not by fork */
 };
 
 /* What the keeper wants to hear; any may be NULL. Do not free `c` in them. */
 struct commands_events {
 	void *ctx;
-	void (*started)(void *ctx, struct command *c);	/* RUNNING or FAILED */
+	void (*started)(void *ctx, struct command *c); /* RUNNING or FAILED */
 	void (*output)(void *ctx, struct command *c, enum stream_kind stream);
-	void (*ended)(void *ctx, struct command *c);	/* EXITED, KILLED, LOST,
-							 * ROLLED_BACK */
+	void (*ended)(void *ctx, struct command *c);      /* EXITED, KILLED, LOST,
+							   * ROLLED_BACK */
 	void (*input_room)(void *ctx, struct command *c); /* stdin took it all */
 	/* init reaped a process that is no command of ours */
 	void (*reaped)(void *ctx, pid_t pid, int wait_status);
@@ -133,8 +143,7 @@ void commands_free(struct commands *t);
  * are settled by commands_restore(). The new init may not have said READY
  * yet: commands_wait_ready().
  */
-must_check int commands_attach(struct commands *t, int init_fd, pid_t init_pid,
-			       struct err *e);
+must_check int commands_attach(struct commands *t, int init_fd, pid_t init_pid, struct err *e);
 
 /* Wait until init is confined. -ETIMEDOUT, -EPIPE, or what failed in init. */
 must_check int commands_wait_ready(struct commands *t, uint64_t timeout_ns, struct err *e);
@@ -181,8 +190,7 @@ const char *command_state_name(enum command_state state);
  * COMMAND_INPUT_MAX are waiting; -EPIPE: stdin is closed.
  */
 enum { COMMAND_INPUT_MAX = 1 << 20 };
-must_check long command_write(struct commands *t, struct command *c, const void *bytes,
-			      size_t len);
+must_check long command_write(struct commands *t, struct command *c, const void *bytes, size_t len);
 
 /* Close stdin after what was written. On a terminal: send its end-of-file. */
 void command_close_stdin(struct commands *t, struct command *c);
@@ -208,7 +216,7 @@ must_check int command_kill(struct commands *t, struct command *c, struct err *e
  * a terminal: STREAM_STDOUT is the master, the other two are not open.
  */
 struct commands_saved {
-	struct vec commands;	/* struct command, by id */
+	struct vec commands; /* struct command *, by id */
 	uint64_t next_id;
 };
 
@@ -226,7 +234,8 @@ void commands_saved_deinit(struct commands_saved *s);
 struct command_end {
 	uint64_t id;
 	enum stream_kind stream;
-	int fd;			/* taken over on success */
+	int fd; /* taken over on success; -1: nobody inside has
+		 * the other end any more */
 };
 
 /*
@@ -235,8 +244,7 @@ struct command_end {
  * become ROLLED_BACK. All or nothing. Attach the new init first.
  */
 must_check int commands_restore(struct commands *t, const struct commands_saved *s,
-				const struct command_end *ends, size_t n_ends,
-				struct err *e);
+				const struct command_end *ends, size_t n_ends, struct err *e);
 
 /*
  * The same for the keeper of a fork: a new table that has the saved handles,

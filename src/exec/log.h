@@ -28,14 +28,14 @@ enum {
 };
 
 struct log {
-	struct vec parts;	/* of kept bytes, by position; internal */
-	uint64_t total_bytes;	/* written so far: the position of the end */
+	struct vec parts;     /* of kept bytes, by position; internal */
+	uint64_t total_bytes; /* written so far: the position of the end */
 	uint64_t kept_bytes;
-	uint64_t head_bytes;	/* limits */
+	uint64_t head_bytes; /* limits */
 	uint64_t tail_bytes;
-	int spill_fd;		/* owned; -1: none */
-	int spill_error;	/* errno value: the spill ends early */
-	bool lost;		/* memory was out: less than the limits is kept */
+	int spill_fd;    /* owned; -1: none */
+	int spill_error; /* errno value: the spill ends early */
+	bool lost;       /* memory was out: less than the limits is kept */
 };
 
 /* spill_fd: file that takes the whole, now the log's, or -1. */
@@ -59,8 +59,5 @@ uint64_t log_gap(const struct log *l);
 /* dst (overwritten) becomes what src is now, without the spill. 0 or -ENOMEM. */
 must_check int log_copy(struct log *dst, const struct log *src);
 
-/*
- * Go back to what `saved`, a copy of this log's past, was; the spill file is
- * cut to the same length. 0 or -ENOMEM (nothing changed).
- */
-must_check int log_rewind(struct log *l, const struct log *saved);
+/* Cut the spill file to the log's end, after it was given to a copy. */
+void log_cut_spill(struct log *l);

@@ -23,11 +23,11 @@ enum {
 struct user {
 	uint32_t uid;
 	uint32_t gid;
-	uint32_t groups[USER_GROUPS_MAX];	/* supplementary, without gid */
+	uint32_t groups[USER_GROUPS_MAX]; /* supplementary, without gid */
 	uint32_t n_groups;
-	char name[USER_NAME_BYTES];		/* "" if the uid has none */
-	char home[USER_PATH_BYTES];		/* "/" if it has none */
-	char shell[USER_PATH_BYTES];		/* "/bin/sh" if it has none */
+	char name[USER_NAME_BYTES];  /* "" if the uid has none */
+	char home[USER_PATH_BYTES];  /* "/" if it has none */
+	char shell[USER_PATH_BYTES]; /* "/bin/sh" if it has none */
 };
 
 /*

@@ -21,8 +21,7 @@ int sys_sock_pair(int pair[2])
 	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) ? -errno : 0;
 }
 
-int sys_sock_send(int fd, const void *bytes, size_t len, const int *fds, size_t n_fds,
-		  int flags)
+int sys_sock_send(int fd, const void *bytes, size_t len, const int *fds, size_t n_fds, int flags)
 {
 	int r = sys_fault("sendmsg");
 	if (r)
@@ -30,8 +29,8 @@ int sys_sock_send(int fd, const void *bytes, size_t len, const int *fds, size_t 
 	if (n_fds > SYS_SOCK_FDS)
 		return -E2BIG;
 	union sock_control control;
-	struct iovec iov = { .iov_base = (void *)bytes, .iov_len = len };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct iovec iov = {.iov_base = (void *)bytes, .iov_len = len};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	if (n_fds) {
 		size_t fds_bytes = n_fds * sizeof(int);
 		memset(&control, 0, CMSG_SPACE(fds_bytes));
@@ -81,7 +80,7 @@ long sys_sock_recv(int fd, void *bytes, size_t cap, int *fds, size_t *n_fds, int
 	if (r)
 		return r;
 	union sock_control control;
-	struct iovec iov = { .iov_base = bytes, .iov_len = cap };
+	struct iovec iov = {.iov_base = bytes, .iov_len = cap};
 	struct msghdr msg = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,

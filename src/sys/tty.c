@@ -4,53 +4,28 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <linux/openat2.h>
-#include <stdio.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <sys/statfs.h>
-#include <sys/syscall.h>
-#include <sys/sysmacros.h>
 
 #include "sys/fault.h"
+#include "sys/inroot.h"
 
 enum {
-	PTMX_MAJOR = 5,		/* Documentation/admin-guide/devices.txt */
+	PTMX_MAJOR = 5, /* Documentation/admin-guide/devices.txt */
 	PTMX_MINOR = 2,
 };
 
-/* Open below root_fd, as if that were the root directory. */
-static int tty_open_in(int root_fd, const char *path, int flags)
-{
-	struct open_how how = {
-		.flags = (uint64_t)(flags | O_CLOEXEC),
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-	};
-	long fd = syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
-	return fd < 0 ? -errno : (int)fd;
-}
-
-/*
- * O_PATH first: opening something else that a guest put there could have an
- * effect. The node is then opened through its descriptor, so that it is the
- * one that was looked at.
- */
+/* A new master of the sandbox's own devpts; a ptmx may lie elsewhere too. */
 static int tty_open_ptmx(int root_fd)
 {
-	scoped_fd int path_fd = tty_open_in(root_fd, "dev/pts/ptmx", O_PATH | O_NOFOLLOW);
-	if (path_fd < 0)
-		return path_fd;
+	scoped_fd int fd =
+		sys_inroot_device(root_fd, "dev/pts/ptmx", PTMX_MAJOR, PTMX_MINOR, O_RDWR);
+	if (fd < 0)
+		return fd;
 	struct statfs fs;
-	struct stat st;
-	if (fstatfs(path_fd, &fs) || fstat(path_fd, &st))
+	if (fstatfs(fd, &fs))
 		return -errno;
-	if (fs.f_type != DEVPTS_SUPER_MAGIC || !S_ISCHR(st.st_mode) ||
-	    st.st_rdev != makedev(PTMX_MAJOR, PTMX_MINOR))
-		return -ENODEV;
-	char name[32];
-	snprintf(name, sizeof(name), "/proc/self/fd/%d", path_fd);
-	int fd = open(name, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
+	return fs.f_type == DEVPTS_SUPER_MAGIC ? take_fd(&fd) : -ENODEV;
 }
 
 int sys_tty_open(int root_fd, struct sys_tty *out)
@@ -79,7 +54,7 @@ int sys_tty_open(int root_fd, struct sys_tty *out)
 
 int sys_tty_set_size(int fd, uint16_t rows, uint16_t cols)
 {
-	struct winsize size = { .ws_row = rows, .ws_col = cols };
+	struct winsize size = {.ws_row = rows, .ws_col = cols};
 	return ioctl(fd, TIOCSWINSZ, &size) ? -errno : 0;
 }
 

@@ -11,7 +11,7 @@
 struct sys_tty {
 	int master_fd;
 	int slave_fd;
-	unsigned int number;	/* N of /dev/pts/N */
+	unsigned int number; /* N of /dev/pts/N */
 };
 
 /*

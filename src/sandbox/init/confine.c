@@ -18,7 +18,7 @@ struct limit {
 
 static long limit_processes(uint64_t nproc)
 {
-	struct limit limit = { nproc, nproc };
+	struct limit limit = {nproc, nproc};
 	return raw_syscall4(__NR_prlimit64, 0, RLIMIT_NPROC, (long)&limit, 0);
 }
 
@@ -29,7 +29,7 @@ static long drop_bounding(uint64_t keep)
 			continue;
 		long ret = sys2(__NR_prctl, PR_CAPBSET_DROP, cap);
 		if (ret == -EINVAL)
-			return 0;	/* the kernel has no more of them */
+			return 0; /* the kernel has no more of them */
 		if (init_failed(ret))
 			return ret;
 	}
@@ -39,8 +39,8 @@ static long drop_bounding(uint64_t keep)
 /* Keep of what this process has the given capabilities, inherit none. */
 static long keep_capabilities(uint64_t keep)
 {
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[2] = { 0 };
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {0};
 	long ret = sys2(__NR_capget, (long)&header, (long)data);
 	if (init_failed(ret))
 		return ret;
@@ -106,8 +106,7 @@ long init_confine(uint32_t *step)
 		return size;
 	if (size < (long)sizeof(struct confine_abi))
 		return -EINVAL;
-	long mapped = raw_syscall6(__NR_mmap, 0, size, PROT_READ, MAP_PRIVATE, INIT_CONFINE_FD,
-				   0);
+	long mapped = raw_syscall6(__NR_mmap, 0, size, PROT_READ, MAP_PRIVATE, INIT_CONFINE_FD, 0);
 	sys1(__NR_close, INIT_CONFINE_FD);
 	if (init_failed(mapped))
 		return mapped;

@@ -15,7 +15,7 @@
 #include "sandbox/init/arch/x86_64/start.h"
 #include "sandbox/init/proto.h"
 
-enum { INIT_SPAWN_FDS = 4 };	/* block, stdin, stdout, stderr */
+enum { INIT_SPAWN_FDS = 4 }; /* block, stdin, stdout, stderr */
 
 static inline long sys0(long nr)
 {
@@ -59,8 +59,8 @@ void *memset(void *dst, int c, size_t n);
 
 /*
  * Receive one message and at most INIT_SPAWN_FDS descriptors, close-on-exec.
- * 1; 0 at end of file; -EBADMSG: it was none of ours, its descriptors are
- * closed; -errno.
+ * 1, with all descriptors or none if they could not all be had; 0 at end of
+ * file; -EBADMSG: it was none of ours, its descriptors are closed; -errno.
  */
 long init_receive(struct init_msg *msg, int *fds, unsigned int *n_fds);
 

@@ -57,7 +57,7 @@ static void hold_standard_fds(void)
 /* All default, SIGCHLD through a descriptor. It, or -errno. */
 static long take_signals(void)
 {
-	struct kernel_sigaction action = { 0 };
+	struct kernel_sigaction action = {0};
 	for (int sig = 1; sig <= SIGNALS; sig++)
 		if (sig != SIGKILL && sig != SIGSTOP)
 			raw_syscall4(__NR_rt_sigaction, sig, (long)&action, 0, sizeof(uint64_t));
@@ -91,7 +91,7 @@ static void spawn(const struct init_msg *request, const int *fds, unsigned int n
 		.id = request->id,
 		.step = INIT_STEP_MESSAGE,
 	};
-	long pid = -EINVAL;
+	long pid = -EMFILE; /* see init_receive() */
 	if (n_fds == INIT_SPAWN_FDS)
 		pid = init_spawn(request, fds, &reply.step);
 	if (pid > 0) {
@@ -112,8 +112,8 @@ static void send_signal(const struct init_msg *request)
 	if (request->pid <= 1)
 		return;
 	enum { P_PID_ = 1 };
-	long ret = sys5(__NR_waitid, P_PID_, request->pid, 0,
-			WNOHANG | WNOWAIT | WEXITED | __WALL, 0);
+	long ret =
+		sys5(__NR_waitid, P_PID_, request->pid, 0, WNOHANG | WNOWAIT | WEXITED | __WALL, 0);
 	if (init_failed(ret))
 		return;
 	int target = request->flags & INIT_F_GROUP ? -request->pid : request->pid;
@@ -144,8 +144,8 @@ static void serve(void)
 static void loop(int signal_fd)
 {
 	struct kernel_pollfd polled[2] = {
-		{ .fd = INIT_SOCKET_FD, .events = POLLIN },
-		{ .fd = signal_fd, .events = POLLIN },
+		{.fd = INIT_SOCKET_FD, .events = POLLIN},
+		{.fd = signal_fd, .events = POLLIN},
 	};
 	for (;;) {
 		reap();
@@ -171,7 +171,7 @@ __attribute__((noreturn, used)) static void init_main(void)
 	hold_standard_fds();
 	sys1(__NR_chdir, (long)"/");
 
-	struct init_msg ready = { .kind = INIT_READY, .step = INIT_STEP_SIGNALS };
+	struct init_msg ready = {.kind = INIT_READY, .step = INIT_STEP_SIGNALS};
 	long ret = take_signals();
 	int signal_fd = (int)ret;
 	if (!init_failed(ret))

@@ -57,8 +57,8 @@ static void close_all(int *fds, unsigned int *n_fds)
 
 long init_receive(struct init_msg *msg, int *fds, unsigned int *n_fds)
 {
-	struct control control = { 0 };
-	struct iovec_ iov = { msg, sizeof(*msg) };
+	struct control control = {0};
+	struct iovec_ iov = {msg, sizeof(*msg)};
 	struct header header = {
 		.iov = &iov,
 		.iov_len = 1,
@@ -76,11 +76,14 @@ long init_receive(struct init_msg *msg, int *fds, unsigned int *n_fds)
 		*n_fds = INIT_SPAWN_FDS;
 	for (unsigned int i = 0; i < *n_fds; i++)
 		fds[i] = control.fd[i];
-	if (len != sizeof(*msg) || (header.flags & (MSG_CTRUNC_ | MSG_TRUNC_)) ||
-	    msg->magic != INIT_MAGIC || msg->version != INIT_VERSION) {
+	if (len != sizeof(*msg) || (header.flags & MSG_TRUNC_) || msg->magic != INIT_MAGIC ||
+	    msg->version != INIT_VERSION) {
 		close_all(fds, n_fds);
 		return -EBADMSG;
 	}
+	/* A guest may lower init's limits: then a request fails, init does not. */
+	if (header.flags & MSG_CTRUNC_)
+		close_all(fds, n_fds);
 	return 1;
 }
 
@@ -94,5 +97,5 @@ void init_send(struct init_msg *msg)
 				   MSG_NOSIGNAL_, 0, 0);
 	while (ret == -EINTR);
 	if (ret < 0)
-		init_exit(1);	/* the keeper is gone, or mad */
+		init_exit(1); /* the keeper is gone, or mad */
 }

@@ -16,7 +16,7 @@
 #include <linux/wait.h>
 
 enum {
-	STACK_BYTES = 16384,	/* two paths and a few frames */
+	STACK_BYTES = 16384, /* two paths and a few frames */
 	PATH_BYTES = 4096,
 	AT_FDCWD_ = -100,
 	SEEK_END_ = 2,
@@ -25,14 +25,14 @@ enum {
 struct spawn {
 	const struct init_msg *msg;
 	const int *fds;
-	char *bytes;			/* the block */
+	char *bytes; /* the block */
 	const struct init_block *block;
 	const uint32_t *groups;
 	const char *cwd;
-	const char **argv;		/* with envp in one mapping */
+	const char **argv; /* with envp in one mapping */
 	const char **envp;
 	uint64_t table_bytes;
-	volatile long error;		/* of the child's step, 0: it executed */
+	volatile long error; /* of the child's step, 0: it executed */
 	volatile uint32_t step;
 };
 
@@ -156,8 +156,7 @@ static void child_identity(struct spawn *s)
 {
 	const struct init_block *b = s->block;
 	if (!(s->msg->flags & INIT_F_KEEP_GROUPS))
-		child_try(s, INIT_STEP_GROUPS,
-			  sys2(__NR_setgroups, b->n_groups, (long)s->groups));
+		child_try(s, INIT_STEP_GROUPS, sys2(__NR_setgroups, b->n_groups, (long)s->groups));
 	child_try(s, INIT_STEP_GID, sys3(__NR_setresgid, b->gid, b->gid, b->gid));
 	child_try(s, INIT_STEP_UID, sys3(__NR_setresuid, b->uid, b->uid, b->uid));
 	/* A change of ids makes the memory, which is init's, dumpable where
@@ -184,7 +183,7 @@ static bool exists(const char *path)
 }
 
 __attribute__((noreturn)) static void child_exec_failed(struct spawn *s, const char *path,
-							 long error)
+							long error)
 {
 	if (error == -ENOENT && exists(path))
 		child_fails(s, INIT_STEP_INTERPRETER, error);
@@ -271,7 +270,7 @@ __attribute__((noreturn)) static void child(void *arg)
 
 long init_spawn(const struct init_msg *msg, const int fds[INIT_SPAWN_FDS], uint32_t *step)
 {
-	struct spawn s = { .msg = msg, .fds = fds };
+	struct spawn s = {.msg = msg, .fds = fds};
 	*step = INIT_STEP_BLOCK;
 	long pid = load(&s);
 	if (!init_failed(pid)) {

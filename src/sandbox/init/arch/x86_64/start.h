@@ -6,12 +6,12 @@
 #include <asm/unistd.h>
 
 /* The kernel enters a program with the stack aligned and no frame. */
-#define INIT_START(fn)                  \
-	__asm__(".globl _start\n"       \
-		"_start:\n\t"           \
-		"xor %ebp, %ebp\n\t"    \
-		"and $-16, %rsp\n\t"    \
-		"call " #fn "\n\t"      \
+#define INIT_START(fn)                                                                             \
+	__asm__(".globl _start\n"                                                                  \
+		"_start:\n\t"                                                                      \
+		"xor %ebp, %ebp\n\t"                                                               \
+		"and $-16, %rsp\n\t"                                                               \
+		"call " #fn "\n\t"                                                                 \
 		"hlt\n")
 
 /*
@@ -35,8 +35,7 @@ static inline long raw_clone_call(long flags, void *top, void (*fn)(void *), voi
 			 "hlt\n"
 			 "1:"
 			 : "=a"(ret)
-			 : "a"(__NR_clone), "D"(flags), "S"(top), "d"(0), "r"(r10), "r"(r8),
-			   "r"(r9)
+			 : "a"(__NR_clone), "D"(flags), "S"(top), "d"(0), "r"(r10), "r"(r8), "r"(r9)
 			 : "rcx", "r11", "memory");
 	return ret;
 }
