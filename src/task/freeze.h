@@ -49,7 +49,8 @@ struct frozen_thread {
 	siginfo_t kept;		/* FREEZE_SIGNAL: the signal, undelivered */
 	int group_signal;	/* FREEZE_GROUP: SIGSTOP, SIGTSTP... */
 	struct user_regs_struct regs;
-	bool restarts;		/* regs were rewritten to start a call again */
+	bool stopped;		/* always, but for FREEZE_DEAD */
+	bool restarts;		/* regs were changed to start a call again */
 	bool at_signal;		/* remote code ran: it now stands at SIGTRAP */
 };
 
@@ -60,7 +61,8 @@ struct frozen_proc {
 	bool zombie;		/* no threads; exit_code is its wait status */
 	bool shares_mm;		/* another process uses the same memory */
 	int exit_code;
-	int pidfd;		/* -1 for zombies */
+	int pidfd;
+	unsigned int pass;	/* freeze only: last pass that saw it */
 	struct procfs_stat stat;	/* as it was read while stopped */
 	struct vec threads;	/* struct frozen_thread, leader first, then
 				 * ascending by tid */
@@ -75,7 +77,7 @@ struct frozen {
 	size_t n_threads;
 	unsigned int passes;	/* over the tree, until nothing was new */
 	unsigned int retries;	/* times that all were let go */
-	bool remote_open;	/* a struct remote uses it */
+	unsigned int n_remotes;	/* open ones; 0 when it is thawed */
 	struct freezer *freezer;
 	struct sys_waiter waiter;
 };

@@ -9,9 +9,9 @@
  *	remote_end(&r, &e);
  *
  * The first thread plays the puppet, which uses no vector registers. Its
- * registers and signal mask come back exactly at the end, the mapping goes; nothing else of the
- * process is touched that the program does not touch. Programs must not
- * sleep: a call that the kernel restarts through its restart block (nanosleep,
+ * registers and signal mask come back exactly at the end, the mapping goes;
+ * nothing else of the process is touched that the program does not touch.
+ * Programs must not sleep: a call that the kernel restarts through its restart block (nanosleep,
  * poll, timed futex) would overwrite the block of the call that the thread was
  * stopped in.
  *
@@ -53,7 +53,9 @@ struct remote {
 	uint64_t map_start, map_bytes;	/* 0: not mapped */
 	uint64_t entry, stack_top;
 	uint64_t sigmask;		/* to put back */
-	bool masked, suspended;
+	bool masked, suspended, moved;	/* what there is to undo */
+	bool displaced;			/* left the stop that it was found at */
+	bool trap_ignored;		/* SIGTRAP was, and is to be again */
 	bool resident;			/* the blob of a restore was used */
 	bool gone;			/* it was killed meanwhile */
 };
@@ -63,7 +65,8 @@ struct remote {
 /*
  * Prepare process i of f. Refuses, before anything is touched in it:
  *  EPERM   a seccomp filter of its own and we are not real root
- *  EBUSY   its memory is shared with another process
+ *  EBUSY   its memory is shared with another process; or it stands at a
+ *          signal in a way that we could not give back: thaw and try again
  *  ENOTSUP 32-bit code, a dead leader, no system call instruction
  *  EEXIST  it has mapped something in the puppet's range
  * One remote of a frozen tree at a time.
