@@ -24,6 +24,8 @@
  *	PUP_HIGH   +16 GB
  *	PUP_STAGE  0x1100 0000 0000	templates only: staged memory of the tree
  *	PUP_STAGE_END 0x5000 0000 0000
+ *	PUP_SHM    0x5000 0000 0000	shared objects, while a tree is being made
+ *	PUP_SHM_END 0x5500 0000 0000
  */
 #pragma once
 
@@ -37,6 +39,8 @@
 #define PUP_HIGH (PUP_LOW + (16ull << 30))
 #define PUP_STAGE 0x110000000000ull
 #define PUP_STAGE_END 0x500000000000ull
+#define PUP_SHM PUP_STAGE_END
+#define PUP_SHM_END 0x550000000000ull
 #define PUP_TASK_END 0x7ffffffff000ull /* end of user addresses, x86-64 */
 
 enum {

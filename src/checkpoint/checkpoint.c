@@ -1,0 +1,295 @@
+/*
+ * checkpoint.c - the transaction. All that can be refused is refused before
+ * anything is touched: freeze and look change nothing.
+ *
+ *	prepare		the next overlays exist
+ *	template	a fork of the parent's template
+ *	freeze, look	the tree stands still and is looked at
+ *	handles		the keeper drains and saves its commands
+ *	plan, copy	written pages go into the template
+ *	cut, reopen	the files
+ *	visit		one program in every process
+ *	arm		tracking of what is new
+ *	settle, thaw
+ */
+#include "checkpoint/checkpoint.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "checkpoint/take.h"
+
+static int run_prepare(void *ctx, struct err *e)
+{
+	struct take *t = ctx;
+	return fs_prepare(t->in->fs, e);
+}
+
+static int run_template(void *ctx, struct err *e)
+{
+	struct take *t = ctx;
+	return template_fork(&t->parent->template, &t->next->template, e);
+}
+
+static int run_freeze(void *ctx, struct err *e)
+{
+	struct take *t = ctx;
+	t->frozen_since_ns = clock_now_ns();
+	return freeze_tree(t->en->freezer, t->in->pid1, &t->frozen, e);
+}
+
+static void undo_freeze(void *ctx)
+{
+	struct take *t = ctx;
+	thaw(t->frozen);
+	t->frozen = NULL;
+}
+
+static int run_look(void *ctx, struct err *e)
+{
+	struct take *t = ctx;
+	return take_look(t, e);
+}
+
+static int run_handles(void *ctx, struct err *e)
+{
+	struct take *t = ctx;
+	return t->hooks && t->hooks->frozen ? t->hooks->frozen(t->hooks->ctx, e) : 0;
+}
+
+static int reopen_root(struct incarnation *in, struct err *e)
+{
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/%d/root", in->pid1);
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return err_set(e, errno, "open the root: %s", strerror(errno));
+	cleanup_fd(&in->root_fd);
+	in->root_fd = fd;
+	return 0;
+}
+
+static int run_cut(void *ctx, struct err *e)
+{
+	struct take *t = ctx;
+	bool writers;
+	int r = take_carry_list(t, &writers, e);
+	if (r)
+		return r;
+	if (fs_is_clean(t->in->fs, writers))
+		return fs_snapshot_now(t->in->fs, &t->next->files, e);
+	t->cut = (struct fs_cut){ .mntns_fd = t->in->mntns_fd,
+				  .carry = t->carry.data,
+				  .n_carry = t->carry.n,
+				  .writers = writers };
+	r = fs_cut(t->in->fs, &t->cut, &t->next->files, e);
+	if (r)
+		return r;
+	t->was_cut = true;
+	r = reopen_root(t->in, e);
+	if (r && fs_uncut(t->in->fs, t->in->mntns_fd, NULL) == 0)
+		t->was_cut = false;
+	return r;
+}
+
+static void undo_cut(void *ctx)
+{
+	struct take *t = ctx;
+	if (t->was_cut && fs_uncut(t->in->fs, t->in->mntns_fd, NULL) == 0)
+		(void)!reopen_root(t->in, NULL);
+	t->was_cut = false;
+}
+
+static int run_reopen(void *ctx, struct err *e)
+{
+	struct take *t = ctx;
+	return t->was_cut ? take_reopen(t, e) : 0;
+}
+
+static int run_visit(void *ctx, struct err *e)
+{
+	struct take *t = ctx;
+	return take_visit(t, e);
+}
+
+static int run_plan(void *ctx, struct err *e)
+{
+	struct take *t = ctx;
+	dump_init(&t->dump, &t->next->image, &t->parent->image);
+	for (size_t i = 0; i < t->frozen->procs.n; i++) {
+		const struct frozen_proc *fp = frozen_proc(t->frozen, i);
+		if (fp->zombie)
+			continue;
+		struct tracked *tr =
+			tracker_find(&t->in->tracker, fp->pid, fp->stat.start_time);
+		int r = dump_plan(&t->dump, (int)i, t->look.procfs, fp->pid, tr, e);
+		if (r) {
+			/* those before it have been armed again */
+			tracker_invalidate(&t->in->tracker);
+			return r;
+		}
+	}
+	return 0;
+}
+
+static void undo_plan(void *ctx)
+{
+	struct take *t = ctx;
+	tracker_invalidate(&t->in->tracker);
+}
+
+static int run_copy(void *ctx, struct err *e)
+{
+	struct take *t = ctx;
+	return dump_run(&t->dump, &t->next->template, &t->look.opened, e);
+}
+
+static int run_arm(void *ctx, struct err *e)
+{
+	struct take *t = ctx;
+	size_t k = 0;
+	for (size_t i = 0; i < t->frozen->procs.n; i++) {
+		const struct frozen_proc *fp = frozen_proc(t->frozen, i);
+		if (fp->zombie)
+			continue;
+		struct tracked *tr =
+			tracker_find(&t->in->tracker, fp->pid, fp->stat.start_time);
+		int r = tr->uffd >= 0 ? dump_arm(&t->dump, (int)k, tr, e) : 0;
+		if (r)
+			return r;
+		k++;
+	}
+	return 0;
+}
+
+static int run_settle(void *ctx, struct err *e)
+{
+	struct take *t = ctx;
+	return t->was_cut ? fs_settle(t->in->fs, t->in->mntns_fd, e) : 0;
+}
+
+static int run_thaw(void *ctx, struct err *e)
+{
+	struct take *t = ctx;
+	t->stats->frozen_ns = clock_now_ns() - t->frozen_since_ns;
+	undo_freeze(t);
+	return 0;
+}
+
+static const struct stage take_stages[] = {
+	{ "prepare", run_prepare, NULL, false },
+	{ "template", run_template, NULL, false },
+	{ "freeze", run_freeze, undo_freeze, false },
+	{ "look", run_look, NULL, false },
+	{ "handles", run_handles, NULL, false },
+	{ "plan", run_plan, undo_plan, false },
+	{ "copy", run_copy, NULL, false },
+	{ "cut", run_cut, undo_cut, false },
+	{ "reopen", run_reopen, NULL, false },
+	{ "visit", run_visit, NULL, false },
+	{ "arm", run_arm, NULL, false },
+	{ "settle", run_settle, NULL, false },
+	{ "thaw", run_thaw, NULL, false },
+};
+
+static void take_deinit(struct take *t)
+{
+	look_deinit(&t->look);
+	dump_deinit(&t->dump);
+	files_open_deinit(&t->reopened);
+	vec_deinit(&t->reopen);
+	vec_deinit(&t->carry);
+}
+
+static void take_stats(struct take *t)
+{
+	struct checkpoint_stats *s = t->stats;
+	s->processes = t->next->image.procs.n;
+	s->threads = t->next->image.n_threads;
+	s->dirty_pages = t->dump.pages;
+	s->copied_bytes = t->dump.pages * PUP_PAGE;
+	s->files_carried = t->cut.stats.carried;
+	s->files_cut = t->was_cut;
+	t->next->dirty_pages = t->dump.pages;
+}
+
+/* Done: the incarnation's next checkpoint starts from this one. */
+static void take_commit(struct take *t)
+{
+	struct incarnation *in = t->in;
+	t->en->next_template_fd = t->look.next_template_fd;
+	t->next->depth = t->parent->depth + 1;
+	checkpoint_unref(in->from);
+	in->from = checkpoint_ref(t->next);
+	tracker_forget_dead(&in->tracker);
+}
+
+static int take_once(struct take *t, struct err *e)
+{
+	t->next = checkpoint_new();
+	if (!t->next)
+		return err_set(e, ENOMEM, "out of memory");
+	look_init(&t->look);
+	t->reopen = VEC_INIT(bool);
+	t->carry = VEC_INIT(struct carry_want);
+	int r = stage_run(take_stages, sizeof(take_stages) / sizeof(take_stages[0]), t,
+			  &t->stats->times, e);
+	if (r == 0) {
+		take_stats(t);
+		take_commit(t);
+	} else {
+		checkpoint_unref(t->next);
+	}
+	take_deinit(t);
+	return r;
+}
+
+int checkpoint_take(struct incarnation *in, const struct vec *outers,
+		    const struct checkpoint_hooks *hooks, struct checkpoint **out,
+		    struct checkpoint_stats *stats, struct err *e)
+{
+	enum { TRIES = 20 };
+	if (in->state != INCARNATION_RUNNING)
+		return err_set(e, EINVAL, "the sandbox is not running (%s)",
+			       incarnation_state_name(in->state));
+	int r = 0;
+	for (int i = 0; i < TRIES; i++) {
+		struct take t = { .in = in,
+				  .en = in->engine,
+				  .outers = outers,
+				  .hooks = hooks,
+				  .parent = in->from,
+				  .stats = stats };
+		r = take_once(&t, e);
+		if (r == 0)
+			*out = t.next;
+		if (r != -EAGAIN)
+			return r;
+		/* a thread just released has not left the gate: let it */
+		struct timespec wait = { 0, 1000000 };
+		nanosleep(&wait, NULL);
+	}
+	return r;
+}
+
+int checkpoint_prepare(struct incarnation *in, struct err *e)
+{
+	return fs_prepare(in->fs, e);
+}
+
+int checkpoint_first(struct checkpoint **out, struct err *e)
+{
+	struct checkpoint *c = checkpoint_new();
+	if (!c)
+		return err_set(e, ENOMEM, "out of memory");
+	int r = template_start(&c->template, e);
+	if (r)
+		checkpoint_unref(c);
+	else
+		*out = c;
+	return r;
+}

@@ -1,0 +1,139 @@
+/* inspect.c - the frozen tree, looked at from outside, becomes an image. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "checkpoint/take.h"
+#include "parts/ids.h"
+#include "parts/mapfile.h"
+#include "parts/shm.h"
+#include "parts/stagemap.h"
+
+static int out_of_memory(struct err *e)
+{
+	return err_set(e, ENOMEM, "out of memory");
+}
+
+/* The overlays of the incarnation, as descriptors show them. */
+static int add_mounts(struct take *t, struct err *e)
+{
+	const struct fs_tree *fs = t->in->fs;
+	for (size_t i = 0; i < fs->mounts.n; i++) {
+		const struct fs_mount *m = vec_at(&fs->mounts, i);
+		struct part_mount *pm = vec_add(&t->look.mounts);
+		if (!pm)
+			return out_of_memory(e);
+		*pm = (struct part_mount){ m->mnt_id, (int)i, m->target };
+	}
+	vec_each(struct part_outer, o, t->outers) {
+		struct part_outer *mine = vec_add(&t->look.outers);
+		if (!mine)
+			return out_of_memory(e);
+		*mine = *o;
+	}
+	return 0;
+}
+
+/* A process keeps the key it had; a new one gets one. */
+static int track_proc(struct take *t, const struct frozen_proc *fp, struct image_proc *p)
+{
+	struct tracked *tr = tracker_find(&t->in->tracker, fp->pid, fp->stat.start_time);
+	if (!tr)
+		tr = tracker_add(&t->in->tracker, fp->pid, fp->stat.start_time, 0);
+	if (!tr)
+		return -ENOMEM;
+	p->key = tr->key;
+	return 0;
+}
+
+static int look_process(struct take *t, int i, struct err *e)
+{
+	const struct frozen_proc *fp = frozen_proc(t->frozen, (size_t)i);
+	struct image_proc *p = image_proc(&t->next->image, i);
+	p->threads = VEC_INIT(struct image_thread);
+	p->vmas = VEC_INIT(struct image_vma);
+	p->fds = VEC_INIT(struct image_fd);
+	p->dirty = VEC_INIT(struct image_run);
+	p->pending = VEC_INIT(siginfo_t);
+	p->cwd = p->root = IMAGE_NONE;
+	int r = procfs_status(t->look.procfs, fp->pid, 0, &t->look.status);
+	if (r < 0)
+		return err_set(e, -r, "read the status of process %d: %s", fp->ns_pid,
+			       strerror(-r));
+	r = part_ids.look(&t->look, i, e);
+	if (r || fp->zombie)
+		return r;
+	if (track_proc(t, fp, p))
+		return out_of_memory(e);
+	for (size_t k = 0; k < part_count; k++) {
+		const struct part *part = part_table[k];
+		if (!part->look || part == &part_ids)
+			continue;
+		r = part->look(&t->look, i, e);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+int take_look(struct take *t, struct err *e)
+{
+	struct tree_image *im = &t->next->image;
+	t->look.frozen = t->frozen;
+	t->look.procfs = freezer_procfs(t->en->freezer);
+	t->look.image = im;
+	t->look.own_filters = t->en->puppet.own_filters;
+	t->look.next_template_fd = t->en->next_template_fd;
+	t->look.root_fd = t->in->root_fd;
+	int r = add_mounts(t, e);
+	if (r)
+		return r;
+	if (mapfile_inherit(im, &t->parent->image))
+		return out_of_memory(e);
+	if (vec_reserve(&im->procs, t->frozen->procs.n))
+		return out_of_memory(e);
+	for (size_t i = 0; i < t->frozen->procs.n; i++)
+		vec_add(&im->procs);
+	for (size_t i = 0; i < t->frozen->procs.n; i++) {
+		r = look_process(t, (int)i, e);
+		if (r)
+			return r;
+	}
+	r = shm_read_all(&t->look, e);
+	if (r)
+		return r;
+	if (stagemap_inherit(im, &t->parent->image))
+		return out_of_memory(e);
+	return ids_add_ghosts(im, e);
+}
+
+static bool is_wanted(const struct image_file *f)
+{
+	return f->kind == FILE_PATH && f->mount != IMAGE_NONE && S_ISREG(f->mode) &&
+	       !(f->flags & O_PATH);
+}
+
+/* Path inside its mount, without the leading slash. */
+static const char *inside(const struct fs_mount *m, const char *path)
+{
+	size_t n = strcmp(m->target, "/") ? strlen(m->target) : 0;
+	path += n;
+	return *path == '/' ? path + 1 : path;
+}
+
+int take_carry_list(struct take *t, bool *writers, struct err *e)
+{
+	*writers = false;
+	vec_each(struct image_file, f, &t->next->image.files) {
+		if (!is_wanted(f))
+			continue;
+		*writers |= f->carry;
+		const struct fs_mount *m = vec_at(&t->in->fs->mounts, (size_t)f->mount);
+		struct carry_want *want = vec_add(&t->carry);
+		if (!want)
+			return out_of_memory(e);
+		*want = (struct carry_want){ (size_t)f->mount, inside(m, f->path) };
+	}
+	return 0;
+}

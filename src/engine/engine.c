@@ -1,0 +1,82 @@
+#include "engine/engine.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/buf.h"
+#include "sandbox/init/image.h"
+#include "sandbox/userns.h"
+
+static int bytes_memfd(const char *name, const void *bytes, size_t len, struct err *e)
+{
+	scoped_fd int fd = memfd_create(name, MFD_CLOEXEC);
+	if (fd < 0)
+		return err_set(e, errno, "memfd_create: %s", strerror(errno));
+	if (write(fd, bytes, len) != (ssize_t)len || lseek(fd, 0, SEEK_SET) < 0)
+		return err_set(e, EIO, "write %s to a memfd", name);
+	return take_fd(&fd);
+}
+
+static int make_confinement(struct engine *en, struct err *e)
+{
+	int r = confine_new(&en->confine, e);
+	if (r)
+		return r;
+	struct buf blob = BUF_INIT;
+	r = confine_init_blob(en->confine, limits_nproc(en->limits), &blob);
+	if (r == 0 && blob.failed)
+		r = -ENOMEM;
+	if (r == 0)
+		en->confine_fd = bytes_memfd("confinement", blob.data, blob.len, e);
+	else
+		err_set(e, -r, "build the default confinement: %s", strerror(-r));
+	buf_deinit(&blob);
+	return r ? r : en->confine_fd < 0 ? en->confine_fd : 0;
+}
+
+int engine_init(struct engine *en, struct store *store, const struct spec *spec, const char *root,
+		const char *scratch, struct err *e)
+{
+	*en = (struct engine){ .store = store,
+			       .init_image_fd = -1,
+			       .confine_fd = -1,
+			       .next_template_fd = ENGINE_TEMPLATE_FDS,
+			       .keep_groups = userns_uid_count() == 1 };
+	/* what a command starts with: the default filter */
+	en->puppet.own_filters = 1;
+	en->root = strdup(root);
+	en->freezer = freezer_new();
+	int r = en->root && en->freezer ? spec_copy(&en->spec, spec) : -ENOMEM;
+	if (r)
+		r = err_set(e, -r, "out of memory");
+	if (r == 0)
+		r = limits_create(spec, &en->limits, e);
+	if (r == 0)
+		r = mounts_new(&en->spec, scratch, &en->mounts, e);
+	if (r == 0)
+		r = make_confinement(en, e);
+	if (r == 0) {
+		en->init_image_fd = bytes_memfd("mulligan-init", init_image, init_image_len, e);
+		r = en->init_image_fd < 0 ? en->init_image_fd : 0;
+	}
+	if (r)
+		engine_deinit(en);
+	return r;
+}
+
+void engine_deinit(struct engine *en)
+{
+	cleanup_fd(&en->init_image_fd);
+	cleanup_fd(&en->confine_fd);
+	if (en->mounts)
+		mounts_free(en->mounts);
+	if (en->confine)
+		confine_free(en->confine);
+	if (en->limits)
+		limits_destroy(en->limits);
+	if (en->freezer)
+		freezer_free(en->freezer);
+	free(en->root);
+	spec_deinit(&en->spec);
+}

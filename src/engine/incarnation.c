@@ -1,0 +1,61 @@
+#include "engine/incarnation.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "sys/proc.h"
+
+const char *incarnation_state_name(enum incarnation_state state)
+{
+	static const char *const name[] = { "building", "parked", "running", "dead" };
+	return name[state];
+}
+
+int incarnation_release(struct incarnation *in, struct err *e)
+{
+	if (in->state != INCARNATION_PARKED)
+		return err_set(e, EINVAL, "an incarnation that is %s cannot be released",
+			       incarnation_state_name(in->state));
+	__atomic_store_n(in->gate, 1, __ATOMIC_SEQ_CST);
+	if (syscall(SYS_futex, in->gate, FUTEX_WAKE, 0x7fffffff, NULL, NULL, 0) < 0)
+		return err_set(e, errno, "wake the gate: %s", strerror(errno));
+	in->state = INCARNATION_RUNNING;
+	return 0;
+}
+
+void incarnation_kill(struct incarnation *in)
+{
+	if (in->pid1_pidfd >= 0 && in->state != INCARNATION_DEAD) {
+		/* ESRCH: it has ended by itself */
+		(void)!sys_pidfd_send_signal(in->pid1_pidfd, SIGKILL);
+	}
+	in->state = INCARNATION_DEAD;
+}
+
+void incarnation_free(struct incarnation *in)
+{
+	if (!in)
+		return;
+	incarnation_kill(in);
+	cleanup_fd(&in->pid1_pidfd);
+	cleanup_fd(&in->init_socket);
+	cleanup_fd(&in->mntns_fd);
+	cleanup_fd(&in->root_fd);
+	cleanup_fd(&in->gate_fd);
+	if (in->gate)
+		munmap(in->gate, PUP_PAGE);
+	vec_each(struct files_outer, o, &in->outers)
+		cleanup_fd(&o->fd);
+	vec_deinit(&in->outers);
+	tracker_deinit(&in->tracker);
+	fs_tree_free(in->fs);
+	if (in->group)
+		limits_group_give(in->engine->limits, in->group);
+	checkpoint_unref(in->from);
+	free(in);
+}

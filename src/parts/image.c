@@ -1,0 +1,77 @@
+#include "parts/image.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "parts/stagemap.h"
+
+void image_init(struct tree_image *im)
+{
+	*im = (struct tree_image){
+		.procs = VEC_INIT(struct image_proc),
+		.files = VEC_INIT(struct image_file),
+		.pipes = VEC_INIT(struct image_pipe),
+		.shms = VEC_INIT(struct image_shm),
+		.map_files = VEC_INIT(struct image_map_file),
+		.chunks = VEC_INIT(struct stage_chunk),
+	};
+}
+
+static void proc_deinit(struct image_proc *p)
+{
+	vec_each(struct image_thread, t, &p->threads) {
+		free(t->xstate);
+		vec_deinit(&t->pending);
+	}
+	vec_deinit(&p->threads);
+	vec_deinit(&p->vmas);
+	vec_deinit(&p->fds);
+	vec_deinit(&p->dirty);
+	vec_deinit(&p->pending);
+}
+
+static void file_deinit(struct image_file *f)
+{
+	free(f->path);
+	vec_deinit(&f->locks);
+	if (f->kind == FILE_UNLINKED && f->content_fd >= 0)
+		close(f->content_fd);
+}
+
+void image_deinit(struct tree_image *im)
+{
+	vec_each(struct image_proc, p, &im->procs)
+		proc_deinit(p);
+	vec_each(struct image_file, f, &im->files)
+		file_deinit(f);
+	vec_each(struct image_pipe, p, &im->pipes)
+		vec_deinit(&p->data);
+	vec_each(struct image_shm, s, &im->shms)
+		if (s->content_fd >= 0)
+			close(s->content_fd);
+	vec_each(struct image_map_file, m, &im->map_files)
+		free(m->path);
+	vec_deinit(&im->procs);
+	vec_deinit(&im->files);
+	vec_deinit(&im->pipes);
+	vec_deinit(&im->shms);
+	vec_deinit(&im->map_files);
+	vec_deinit(&im->chunks);
+}
+
+int image_find_key(const struct tree_image *im, uint64_t key)
+{
+	vec_each(struct image_proc, p, &im->procs)
+		if (p->key == key)
+			return (int)(p - (struct image_proc *)im->procs.data);
+	return IMAGE_NONE;
+}
+
+uint64_t image_mapped_bytes(const struct tree_image *im)
+{
+	uint64_t bytes = 0;
+	vec_each(struct image_proc, p, &im->procs)
+		vec_each(struct image_vma, v, &p->vmas)
+			bytes += v->end - v->start;
+	return bytes;
+}

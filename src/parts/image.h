@@ -1,0 +1,238 @@
+/*
+ * image.h - what a checkpoint knows of its processes, besides their pages.
+ *
+ * Passive data: parts fill it while the tree is frozen (look, heard) and write
+ * restoring programs from it (load). Things refer to each other by index into
+ * the image's vectors; NONE says "none". Pids are those inside the sandbox.
+ * The pages themselves are in the checkpoint's template, each process's at
+ * its staging addresses: see stagemap.h.
+ */
+#pragma once
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+#include <sys/user.h>
+
+#include "base/vec.h"
+
+enum {
+	IMAGE_NONE = -1,
+	IMAGE_SIGNALS = 64,
+	IMAGE_COMM_BYTES = 16,
+	IMAGE_AUXV_BYTES = 512,
+	IMAGE_LIMITS = 16,	/* RLIM_NLIMITS of every kernel so far */
+	IMAGE_GROUPS_MAX = 64,
+	IMAGE_FRAME_BYTES = 12288,
+};
+
+enum image_vma_kind {
+	VMA_ANON = 1,		/* private anonymous, stacks and heap too */
+	VMA_FILE = 2,		/* private mapping of a file */
+	VMA_FILE_SHARED = 3,	/* shared mapping of a file of the sandbox */
+	VMA_SHM = 4,		/* shared anonymous memory, memfd */
+	VMA_VDSO = 5,		/* vvar, vvar_vclock, vdso */
+	VMA_PUPPET = 6,		/* ours, left by a restore: not saved */
+};
+
+struct image_vma {
+	uint64_t start, end;
+	uint64_t offset;	/* in the file or object, bytes */
+	uint64_t stage;		/* start in the template; ANON and FILE only */
+	enum image_vma_kind kind;
+	int prot;		/* PROT_* */
+	bool grows_down;
+	bool noreserve;
+	bool tracked;		/* dirty tracking armed at this checkpoint */
+	bool has_anon;		/* written pages are in the template */
+	int object;		/* FILE: image.map_files; FILE_SHARED: image.files;
+				 * SHM: image.shms */
+};
+
+/* A file that templates hold open, for mappings and as executables. */
+struct image_map_file {
+	uint64_t dev, ino;	/* as /proc/pid/maps shows them */
+	int template_fd;	/* number in every template of the branch */
+	char *path;		/* inside the sandbox */
+};
+
+struct image_thread {
+	pid_t tid;
+	char comm[IMAGE_COMM_BYTES];
+	uint64_t clear_tid;	/* address, set_tid_address(2) */
+	uint64_t robust_list, robust_len;
+	uint64_t rseq_ptr;
+	uint32_t rseq_len, rseq_sig;
+	uint64_t mask;		/* blocked signals */
+	uint64_t fs_base, gs_base;
+	stack_t altstack;
+	struct user_regs_struct regs;
+	uint8_t *xstate;	/* as PTRACE_GETREGSET gives it */
+	uint32_t xstate_bytes;
+	struct vec pending;	/* siginfo_t, to this thread */
+	int timer_slack;
+};
+
+struct image_sigaction {
+	uint64_t handler, flags, restorer, mask; /* the kernel's layout */
+};
+
+struct image_cred {
+	uint32_t uid[3], gid[3];	/* real, effective, saved */
+	uint32_t n_groups;
+	uint32_t groups[IMAGE_GROUPS_MAX];
+	uint64_t inheritable, permitted, effective, bounding, ambient;
+	uint32_t securebits;
+	bool no_new_privs;
+	uint32_t filters;		/* seccomp filters, ours included */
+};
+
+/* Layout of struct prctl_mm_map after auxv: see prctl(2), PR_SET_MM_MAP. */
+struct image_mm {
+	uint64_t start_code, end_code, start_data, end_data, start_brk, brk;
+	uint64_t start_stack, arg_start, arg_end, env_start, env_end;
+	uint8_t auxv[IMAGE_AUXV_BYTES];
+	uint32_t auxv_bytes;
+	int exe;			/* image.map_files */
+	uint64_t vdso_start, vdso_end;	/* all vvar and vdso maps */
+};
+
+enum image_proc_state {
+	PROC_LIVE = 1,
+	PROC_ZOMBIE = 2,	/* exit_status is what wait returns */
+	PROC_GHOST = 3,		/* gone, but gave its id to a session or group
+				 * that others are still in */
+};
+
+struct image_fd {
+	int fd;
+	int file;		/* image.files */
+	bool cloexec;
+};
+
+struct image_proc {
+	pid_t pid, pgid, sid;
+	int parent;		/* image.procs, IMAGE_NONE: PID 1 */
+	uint64_t key;		/* the same process in other checkpoints */
+	enum image_proc_state state;
+	int exit_status;	/* zombie: wait status */
+	int stopped_by;		/* job-control stop signal, 0: runs */
+	char comm[IMAGE_COMM_BYTES];
+
+	struct image_mm mm;
+	struct vec vmas;	/* struct image_vma, ascending */
+	struct vec threads;	/* struct image_thread, leader first */
+	struct vec fds;		/* struct image_fd, ascending */
+	struct vec dirty;	/* struct image_run: written since the parent
+				 * checkpoint */
+	struct image_sigaction action[IMAGE_SIGNALS + 1]; /* by signal number */
+	struct vec pending;	/* siginfo_t, to the process */
+	struct itimerval_pair {
+		int64_t interval_us, value_us;
+	} itimer[3];
+	struct rlimit limit[IMAGE_LIMITS];
+	struct image_cred cred;
+	int cwd, root;		/* image.files (O_PATH) or IMAGE_NONE: "/" */
+	uint32_t umask;
+	uint32_t personality;
+	int dumpable;
+	int oom_score_adj;
+	int nice;
+	bool subreaper;
+	int pdeath_signal;
+	int thp_disable;
+};
+
+/* Pages [start, start + bytes) of a process. */
+struct image_run {
+	uint64_t start, bytes;
+};
+
+enum image_file_kind {
+	FILE_PATH = 1,		/* regular, directory or O_PATH on an overlay */
+	FILE_UNLINKED = 2,	/* regular, no name left; contents in `content` */
+	FILE_NODE = 3,		/* a device, /proc or /sys file: opened by path */
+	FILE_PIPE = 4,		/* one end (or both) of a pipe */
+	FILE_FIFO = 5,		/* a named pipe of an overlay */
+	FILE_EVENTFD = 6,
+};
+
+struct image_lock {
+	enum { LOCK_FLOCK = 1, LOCK_POSIX, LOCK_OFD } kind;
+	bool exclusive;
+	uint64_t start;
+	int64_t len;		/* 0: to the end of the file */
+	pid_t pid;		/* POSIX: owner */
+};
+
+/* An open file description: what dup and fork share. */
+struct image_file {
+	enum image_file_kind kind;
+	int flags;		/* O_*, without O_CLOEXEC */
+	uint64_t pos;
+	uint32_t mode;		/* st_mode */
+	int mount;		/* fs tree's mount; IMAGE_NONE: none of them */
+	char *path;		/* from the sandbox's root */
+	int pipe;		/* image.pipes: PIPE, FIFO */
+	uint64_t count;		/* EVENTFD */
+	bool semaphore;		/* EVENTFD */
+	int content_fd;		/* UNLINKED: memfd with the bytes */
+	uint64_t ino, dev;	/* at the time of the checkpoint */
+	struct vec locks;	/* struct image_lock */
+	bool carry;		/* open for writing, or mapped shared */
+};
+
+struct image_pipe {
+	uint64_t ino, dev;
+	uint32_t capacity;	/* bytes, F_GETPIPE_SZ */
+	bool has_reader, has_writer;	/* among the saved descriptions */
+	bool packets;
+	struct vec data;	/* char: queued bytes */
+	int command;		/* handle whose stream this is, IMAGE_NONE */
+	int stream;		/* 0 stdin, 1 stdout, 2 stderr */
+};
+
+/* A shared-memory object: its bytes at the checkpoint. */
+struct image_shm {
+	uint64_t dev, ino;
+	uint64_t bytes;		/* end of the farthest mapping */
+	int content_fd;		/* memfd, sparse; -1: not read yet */
+	bool every_mapping;	/* while reading: holes cannot be seen */
+};
+
+struct tree_image {
+	struct vec procs;	/* struct image_proc, parents before children */
+	struct vec files;	/* struct image_file */
+	struct vec pipes;	/* struct image_pipe */
+	struct vec shms;	/* struct image_shm */
+	struct vec map_files;	/* struct image_map_file */
+	struct vec chunks;	/* struct stage_chunk, see stagemap.h */
+	pid_t last_pid;		/* newest pid handed out */
+	size_t n_threads;
+};
+
+void image_init(struct tree_image *im);
+void image_deinit(struct tree_image *im);
+
+static inline struct image_proc *image_proc(const struct tree_image *im, int i)
+{
+	return vec_at(&im->procs, (size_t)i);
+}
+
+static inline struct image_file *image_file(const struct tree_image *im, int i)
+{
+	return vec_at(&im->files, (size_t)i);
+}
+
+static inline struct image_pipe *image_pipe(const struct tree_image *im, int i)
+{
+	return vec_at(&im->pipes, (size_t)i);
+}
+
+/* Index of the process with this key, or IMAGE_NONE. */
+int image_find_key(const struct tree_image *im, uint64_t key);
+
+/* Bytes that a process's private mappings span, the tree's in all. */
+uint64_t image_mapped_bytes(const struct tree_image *im);

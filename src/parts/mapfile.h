@@ -1,0 +1,26 @@
+/*
+ * mapfile.h - files that are mapped privately or executed.
+ *
+ * Templates hold them open, each at a number that is its own in all templates
+ * of a family: the mapping and PR_SET_MM's exe_fd need the very inode, long
+ * after the path may lead elsewhere.
+ */
+#pragma once
+
+#include "parts/part.h"
+
+/* Index in image.map_files of the file that a mapping is of, or -errno. */
+must_check int mapfile_find_or_open(struct look *l, const struct image_proc *p,
+				    const struct frozen_proc *fp, const struct procfs_map *map,
+				    const char *name, struct err *e);
+
+/* The same for the executable. */
+must_check int mapfile_exe(struct look *l, const struct image_proc *p,
+			   const struct frozen_proc *fp, struct err *e);
+
+/* The overlay mount that a mapped file lies on; NULL: none of them. */
+const struct part_mount *mapfile_mount(struct look *l, const struct frozen_proc *fp,
+				       const struct procfs_map *map, const char *name);
+
+/* Start an image's list from its parent's: numbers stay. */
+must_check int mapfile_inherit(struct tree_image *im, const struct tree_image *parent);

@@ -1,0 +1,169 @@
+/*
+ * shm.c - shared anonymous memory.
+ *
+ * Fork cannot give an incarnation its own copy, so the bytes are kept beside
+ * the template, in a sparse memfd, and copied into a fresh object each time:
+ * the cost is the populated size. PID 1 maps every object once at PUP_SHM;
+ * the tree inherits that, and each process duplicates the piece it had:
+ * mremap(2) with an old size of 0.
+ *
+ * Holes are found through map_files (real root); other users read every page,
+ * which populates the live object.
+ */
+#include "parts/shm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "parts/unlinked.h"
+#include "sys/proc.h"
+
+enum { BLOCK = 1 << 20 };
+
+static struct image_shm *shm_at(const struct tree_image *im, int i)
+{
+	return vec_at(&im->shms, (size_t)i);
+}
+
+static int find_or_add(struct look *l, const struct procfs_map *map)
+{
+	vec_each(struct image_shm, s, &l->image->shms)
+		if (s->dev == map->dev && s->ino == map->ino)
+			return (int)(s - (struct image_shm *)l->image->shms.data);
+	struct image_shm *s = vec_add(&l->image->shms);
+	if (!s)
+		return -ENOMEM;
+	*s = (struct image_shm){ .dev = map->dev, .ino = map->ino, .content_fd = -1 };
+	return (int)l->image->shms.n - 1;
+}
+
+int shm_look(struct look *l, const struct image_proc *p, const struct frozen_proc *fp,
+	     const struct procfs_map *map, struct image_vma *v, struct err *e)
+{
+	const char *name = procfs_map_name(&l->maps, map);
+	if (strncmp(name, "/dev/zero", 9))
+		return look_refuse(e, p, -1, "a mapping of a memfd (%s)", name);
+	int i = find_or_add(l, map);
+	if (i < 0)
+		return err_set(e, ENOMEM, "out of memory");
+	struct image_shm *s = shm_at(l->image, i);
+	uint64_t end = map->offset + (map->end - map->start);
+	if (end > s->bytes)
+		s->bytes = end;
+	v->object = i;
+	return 0;
+}
+
+/* The kernel's own link shows the holes. */
+static int read_by_link(struct look *l, const struct frozen_proc *fp, const struct image_vma *v,
+			int to)
+{
+	char name[80];
+	snprintf(name, sizeof(name), "map_files/%lx-%lx", (unsigned long)v->start,
+		 (unsigned long)v->end);
+	scoped_fd int from = procfs_openat(l->procfs, fp->pid, 0, name, O_RDONLY | O_CLOEXEC);
+	return from < 0 ? from : unlinked_copy(from, to);
+}
+
+static bool is_zero(const uint8_t *page)
+{
+	static const uint8_t zero[PUP_PAGE];
+	return !memcmp(page, zero, PUP_PAGE);
+}
+
+static int read_by_page(const struct frozen_proc *fp, const struct image_vma *v, int to)
+{
+	scoped_free uint8_t *block = malloc(BLOCK);
+	if (!block)
+		return -ENOMEM;
+	for (uint64_t at = v->start; at < v->end; at += BLOCK) {
+		size_t len = v->end - at < BLOCK ? v->end - at : BLOCK;
+		int r = sys_vm_read(fp->pid, at, block, len);
+		if (r)
+			return r;
+		for (size_t o = 0; o < len; o += PUP_PAGE)
+			if (!is_zero(block + o) &&
+			    pwrite(to, block + o, PUP_PAGE,
+				   (off_t)(v->offset + (at - v->start) + o)) != PUP_PAGE)
+				return -errno;
+	}
+	return 0;
+}
+
+static int new_content(struct image_shm *s)
+{
+	s->content_fd = memfd_create("mulligan-shm", MFD_CLOEXEC);
+	if (s->content_fd < 0)
+		return -errno;
+	return ftruncate(s->content_fd, (off_t)s->bytes) ? -errno : 0;
+}
+
+int shm_read_all(struct look *l, struct err *e)
+{
+	for (size_t i = 0; i < l->frozen->procs.n; i++) {
+		const struct frozen_proc *fp = frozen_proc(l->frozen, i);
+		vec_each(struct image_vma, v, &look_proc(l, (int)i)->vmas) {
+			if (v->kind != VMA_SHM)
+				continue;
+			struct image_shm *s = shm_at(l->image, v->object);
+			bool first = s->content_fd < 0;
+			int r = first ? new_content(s) : 0;
+			if (r == 0 && first)
+				s->every_mapping = read_by_link(l, fp, v, s->content_fd) != 0;
+			if (r == 0 && s->every_mapping)
+				r = read_by_page(fp, v, s->content_fd);
+			if (r)
+				return look_refuse(e, look_proc(l, (int)i), -1,
+						   "its shared memory: %s", strerror(-r));
+		}
+	}
+	return 0;
+}
+
+static uint64_t object_address(const struct tree_image *im, int object)
+{
+	uint64_t at = PUP_SHM;
+	for (int i = 0; i < object; i++)
+		at += (shm_at(im, i)->bytes + 2 * PUP_PAGE - 1) & ~(uint64_t)(PUP_PAGE - 1);
+	return at;
+}
+
+static void emit_fill(struct prog *p, const struct image_shm *s, unsigned int slot, uint64_t base)
+{
+	off_t at = 0;
+	for (;;) {
+		off_t data = lseek(s->content_fd, at, SEEK_DATA);
+		if (data < 0)
+			return;
+		off_t hole = lseek(s->content_fd, data, SEEK_HOLE);
+		prog_sys(p, SYS_pread64, slot, base + (uint64_t)data, (uint64_t)(hole - data),
+			 (uint64_t)data);
+		prog_slots(p, 1);
+		prog_exact(p, (uint64_t)(hole - data));
+		at = hole;
+	}
+}
+
+void shm_emit_objects(struct prog *p, const struct tree_image *im, unsigned int first_slot)
+{
+	for (int i = 0; i < (int)im->shms.n; i++) {
+		const struct image_shm *s = shm_at(im, i);
+		uint64_t at = object_address(im, i);
+		prog_sys(p, SYS_mmap, at, s->bytes, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, (uint64_t)-1, 0);
+		emit_fill(p, s, first_slot + (unsigned int)i, at);
+	}
+}
+
+void shm_load(struct load *l, const struct image_vma *v)
+{
+	uint64_t from = object_address(l->image, v->object) + v->offset;
+	uint64_t bytes = v->end - v->start;
+	prog_sys(l->prog, SYS_mremap, from, 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, v->start);
+	prog_sys(l->prog, SYS_mprotect, v->start, bytes, (uint64_t)v->prot);
+}

@@ -1,0 +1,17 @@
+/* shm.h - shared memory objects: anonymous shared memory. */
+#pragma once
+
+#include "parts/part.h"
+
+/* A shared mapping: find or make its object, grow it, note the mapping. */
+must_check int shm_look(struct look *l, const struct image_proc *p, const struct frozen_proc *fp,
+			const struct procfs_map *map, struct image_vma *v, struct err *e);
+
+/* Read the objects' bytes, while everything is frozen. */
+must_check int shm_read_all(struct look *l, struct err *e);
+
+/* PID 1: make the objects, mapped at PUP_SHM, for the tree to inherit. */
+void shm_emit_objects(struct prog *p, const struct tree_image *im, unsigned int first_slot);
+
+/* One mapping of a process. */
+void shm_load(struct load *l, const struct image_vma *v);

@@ -1,0 +1,57 @@
+#include "parts/part.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+/*
+ * Order of restoring. Memory is first: nothing of the process's own exists
+ * before. Descriptors come before limits (RLIMIT_NOFILE) and credentials
+ * (opening needs none, but fchdir of a closed directory does); credentials
+ * are last, then only the seccomp filter and the gate.
+ */
+const struct part *const part_table[] = {
+	&part_ids,     &part_memory, &part_files,   &part_cwd,	&part_signals,
+	&part_timers,  &part_misc,   &part_limits,  &part_threads, &part_cred,
+};
+const size_t part_count = sizeof(part_table) / sizeof(part_table[0]);
+
+void look_init(struct look *l)
+{
+	*l = (struct look){
+		.mounts = VEC_INIT(struct part_mount),
+		.outers = VEC_INIT(struct part_outer),
+		.maps = PROCFS_MAPS_INIT,
+		.fds = PROCFS_FDS_INIT,
+		.seen = VEC_INIT(struct look_seen),
+		.opened = VEC_INIT(struct look_opened),
+		.root_fd = -1,
+	};
+}
+
+void look_deinit(struct look *l)
+{
+	vec_deinit(&l->mounts);
+	vec_deinit(&l->outers);
+	vec_deinit(&l->seen);
+	vec_each(struct look_opened, o, &l->opened)
+		cleanup_fd(&o->fd);
+	vec_deinit(&l->opened);
+	procfs_maps_deinit(&l->maps);
+	procfs_fds_deinit(&l->fds);
+}
+
+int look_refuse(struct err *e, const struct image_proc *p, int fd, const char *fmt, ...)
+{
+	char why[ERR_CAUSE_BYTES / 2];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(why, sizeof(why), fmt, ap);
+	va_end(ap);
+	if (fd >= 0)
+		err_set(e, ENOTSUP, "cannot save process %d (%s), descriptor %d: %s", p->pid,
+			p->comm, fd, why);
+	else
+		err_set(e, ENOTSUP, "cannot save process %d (%s): %s", p->pid, p->comm, why);
+	return err_about(e, p->pid, fd);
+}

@@ -1,0 +1,161 @@
+/*
+ * threads.c - registers and what else belongs to one thread.
+ *
+ * A restored thread is entered by rt_sigreturn: the keeper lays a complete
+ * signal frame (frame.c) and the thread copies it to its work area. Threads
+ * inside a system call that the kernel would have restarted at the thaw are
+ * set back to the call: the restart block dies with the process.
+ */
+#include "parts/part.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include "parts/frame.h"
+#include "sys/proc.h"
+
+static int look_xstate(struct image_thread *t, pid_t tid)
+{
+	uint8_t area[SYS_XSTATE_MAX];
+	int n = sys_ptrace_get_xstate(tid, area, sizeof(area));
+	if (n < 0)
+		return n;
+	t->xstate = malloc((size_t)n);
+	if (!t->xstate)
+		return -ENOMEM;
+	memcpy(t->xstate, area, (size_t)n);
+	t->xstate_bytes = (uint32_t)n;
+	return 0;
+}
+
+static int look_thread(struct look *l, const struct frozen_proc *f,
+		       const struct frozen_thread *ft, struct image_thread *t)
+{
+	t->tid = ft->ns_tid;
+	t->regs = ft->regs;
+	t->fs_base = ft->regs.fs_base;
+	t->gs_base = ft->regs.gs_base;
+	t->pending = VEC_INIT(siginfo_t);
+	int r = look_xstate(t, ft->tid);
+	if (r < 0)
+		return r;
+	r = sys_ptrace_get_sigmask(ft->tid, &t->mask);
+	if (r < 0)
+		return r;
+	struct sys_rseq rseq;
+	if (sys_ptrace_get_rseq(ft->tid, &rseq) == 0) {
+		t->rseq_ptr = rseq.address;
+		t->rseq_len = rseq.len;
+		t->rseq_sig = rseq.signature;
+	}
+	r = sys_get_robust_list(ft->tid, &t->robust_list, &t->robust_len);
+	if (r < 0)
+		return r;
+	r = sys_ptrace_peek_siginfo(ft->tid, false, &t->pending);
+	if (r < 0)
+		return r;
+	if (ft->stop == FREEZE_SIGNAL) {
+		siginfo_t *kept = vec_add(&t->pending);
+		if (!kept)
+			return -ENOMEM;
+		*kept = ft->kept;
+	}
+	uint64_t slack;
+	if (procfs_timerslack(l->procfs, ft->tid, &slack) == 0)
+		t->timer_slack = (int)slack;
+	r = procfs_read(l->procfs, f->pid, ft->tid, "comm");
+	if (r < 0)
+		return r;
+	size_t len = strcspn(l->procfs->text.data, "\n");
+	if (len >= sizeof(t->comm))
+		len = sizeof(t->comm) - 1;
+	memcpy(t->comm, l->procfs->text.data, len);
+	return 0;
+}
+
+static int look_threads(struct look *l, int i, struct err *e)
+{
+	struct image_proc *p = look_proc(l, i);
+	const struct frozen_proc *f = frozen_proc(l->frozen, (size_t)i);
+	for (size_t k = 0; k < f->threads.n; k++) {
+		const struct frozen_thread *ft = frozen_thread(f, k);
+		if (ft->stop == FREEZE_DEAD)
+			return look_refuse(e, p, -1,
+					   "its first thread has ended and others live on");
+		struct image_thread *t = vec_add(&p->threads);
+		if (!t)
+			return err_set(e, ENOMEM, "out of memory");
+		int r = look_thread(l, f, ft, t);
+		if (r < 0)
+			return look_refuse(e, p, -1, "thread %d: %s", ft->ns_tid, strerror(-r));
+		if (t->regs.rip >= PUP_LOW && t->regs.rip < PUP_HIGH) {
+			err_set(e, EAGAIN, "process %d (%s) has not left the gate yet", p->pid,
+				p->comm);
+			return err_about(e, p->pid, -1);
+		}
+		if (ft->stop == FREEZE_GROUP)
+			p->stopped_by = ft->group_signal;
+		if (t->tid > l->image->last_pid)
+			l->image->last_pid = t->tid;
+		l->image->n_threads++;
+	}
+	if (f->threads.n > PUP_WORK_MAX)
+		return look_refuse(e, p, -1, "it has more than %d threads", PUP_WORK_MAX);
+	p->pending = VEC_INIT(siginfo_t);
+	int r = sys_ptrace_peek_siginfo(f->pid, true, &p->pending);
+	return r < 0 ? look_refuse(e, p, -1, "pending signals: %s", strerror(-r)) : 0;
+}
+
+static int ask_threads(struct image_proc *p, struct asked *a)
+{
+	struct prog_arena *arena = a->prog->arena;
+	prog_sys(a->prog, SYS_prctl, PR_GET_TID_ADDRESS,
+		 prog_remote(arena, &a->answers->clear_tid));
+	prog_mayfail(a->prog);
+	prog_sys(a->prog, SYS_sigaltstack, 0, prog_remote(arena, a->answers->altstack));
+	return 0;
+}
+
+/*
+ * The first thread answers for itself. The others are asked for nothing: their
+ * tid address and alternate stack are those that the libraries set up, which
+ * only they could tell; see checkpoint/ask.c for how they are asked.
+ */
+static int heard_threads(struct image_proc *p, const struct asked *a, struct err *e)
+{
+	struct image_thread *t = vec_at(&p->threads, 0);
+	t->clear_tid = a->answers->clear_tid;
+	t->altstack.ss_sp = (void *)a->answers->altstack[0];
+	t->altstack.ss_flags = (int)a->answers->altstack[1];
+	t->altstack.ss_size = a->answers->altstack[2];
+	return 0;
+}
+
+static void load_thread(struct load *l, const struct image_thread *t)
+{
+	struct prog *p = l->prog;
+	prog_sys(p, SYS_set_tid_address, t->clear_tid);
+	if (t->robust_list)
+		prog_sys(p, SYS_set_robust_list, t->robust_list, t->robust_len);
+	if (t->rseq_ptr)
+		prog_sys(p, SYS_rseq, t->rseq_ptr, t->rseq_len, 0, t->rseq_sig);
+	prog_sys(p, SYS_arch_prctl, 0x1002 /* ARCH_SET_FS */, t->fs_base);
+	if (t->gs_base)
+		prog_sys(p, SYS_arch_prctl, 0x1001 /* ARCH_SET_GS */, t->gs_base);
+	prog_sys(p, SYS_prctl, PR_SET_NAME,
+		 prog_data(p->arena, t->comm, sizeof(t->comm)));
+	if (t->timer_slack)
+		prog_sys(p, SYS_prctl, PR_SET_TIMERSLACK, (uint64_t)t->timer_slack);
+}
+
+const struct part part_threads = {
+	.name = "threads",
+	.look = look_threads,
+	.ask = ask_threads,
+	.heard = heard_threads,
+	.load_thread = load_thread,
+};

@@ -1,0 +1,82 @@
+/*
+ * timers.c - interval timers. They are armed after the gate has opened, with
+ * the time that was left at the checkpoint: nothing fires into a parked
+ * process. POSIX timers are refused.
+ */
+#include "parts/timers.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+
+#include "parts/part.h"
+
+static int look_timers(struct look *l, int i, struct err *e)
+{
+	struct image_proc *p = look_proc(l, i);
+	const struct frozen_proc *f = frozen_proc(l->frozen, (size_t)i);
+	int n = procfs_read(l->procfs, f->pid, 0, "timers");
+	if (n > 0)
+		return look_refuse(e, p, -1, "it has a POSIX timer (timer_create)");
+	return 0;
+}
+
+static int ask_timers(struct image_proc *p, struct asked *a)
+{
+	for (int i = 0; i < 3; i++)
+		prog_sys(a->prog, SYS_getitimer, (uint64_t)i,
+			 prog_remote(a->prog->arena, &a->answers->itimer[i]));
+	return 0;
+}
+
+static bool is_pending(const struct image_proc *p, int sig)
+{
+	vec_each(siginfo_t, info, &p->pending)
+		if (info->si_signo == sig)
+			return true;
+	return false;
+}
+
+static int heard_timers(struct image_proc *p, const struct asked *a, struct err *e)
+{
+	static const int signal_of[3] = { SIGALRM, SIGVTALRM, SIGPROF };
+	for (int i = 0; i < 3; i++) {
+		int64_t interval = a->answers->itimer[i].interval_s * 1000000 +
+				   a->answers->itimer[i].interval_us;
+		int64_t value = a->answers->itimer[i].value_s * 1000000 +
+				a->answers->itimer[i].value_us;
+		/*
+		 * While its signal is pending, a periodic real timer reads 0:
+		 * the kernel arms it again when the signal is taken.
+		 */
+		if (interval > 0 && value == 0 && is_pending(p, signal_of[i]))
+			value = interval;
+		p->itimer[i].interval_us = interval;
+		p->itimer[i].value_us = value;
+	}
+	return 0;
+}
+
+void timers_load_after(struct prog *after, const struct image_proc *p)
+{
+	for (int i = 0; i < 3; i++) {
+		if (p->itimer[i].value_us <= 0)
+			continue;
+		struct itimerval v = {
+			.it_interval = { p->itimer[i].interval_us / 1000000,
+					 p->itimer[i].interval_us % 1000000 },
+			.it_value = { p->itimer[i].value_us / 1000000,
+				      p->itimer[i].value_us % 1000000 },
+		};
+		prog_sys(after, SYS_setitimer, (uint64_t)i,
+			 prog_data(after->arena, &v, sizeof(v)), 0);
+	}
+}
+
+const struct part part_timers = {
+	.name = "timers",
+	.look = look_timers,
+	.ask = ask_timers,
+	.heard = heard_timers,
+};

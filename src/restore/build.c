@@ -1,0 +1,353 @@
+/*
+ * build.c - the transaction that makes an incarnation.
+ *
+ *	files	fresh overlays over the checkpoint's layers
+ *	mounts	the detached mounts that PID 1 attaches
+ *	program	all programs, in one arena
+ *	spawn	PID 1 out of the template, in new namespaces, in its cgroup
+ *	open	rendezvous: the tree's files are opened in the new root
+ *	track	dirty tracking is armed in every process
+ *	park	every process waits at the gate; PID 1 is mulligan-init
+ */
+#include "restore/build.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include "base/clock.h"
+#include "restore/pid1.h"
+#include "sys/proc.h"
+#include "sys/sock.h"
+
+enum {
+	ARENA_BASE_BYTES = 512 << 10,
+	ARENA_PROC_BYTES = 48 << 10,	/* measured: python with 110 VMAs 20 KB */
+	ARENA_THREAD_BYTES = 16 << 10,
+	SLICE_NS = 50000000,
+};
+
+#define PATIENCE_NS 20000000000ull
+
+static int run_files(void *ctx, struct err *e)
+{
+	struct build *b = ctx;
+	const struct fs_snapshot *files = b->from->files.mounts.n ? &b->from->files : NULL;
+	return fs_tree_new(b->en->store, b->en->root, &b->en->spec, files, &b->in->fs, e);
+}
+
+static int run_mounts(void *ctx, struct err *e)
+{
+	struct build *b = ctx;
+	int cow_fds[SPEC_VOLUMES_MAX];
+	size_t n = 0;
+	vec_each(struct volume, v, &b->en->spec.volumes) {
+		if (v->mode != VOLUME_COW)
+			continue;
+		struct fs_mount *m = fs_tree_find_target(b->in->fs, v->dst);
+		if (!m)
+			return err_set(e, ENOENT, "the volume at %s has no overlay", v->dst);
+		cow_fds[n++] = m->mnt_fd;
+	}
+	struct fs_mount *root = vec_at(&b->in->fs->mounts, 0);
+	struct mounts_run run = { .root_fd = root->mnt_fd,
+				  .cow_fds = cow_fds,
+				  .n_cow = n,
+				  .generation = ++b->en->generation,
+				  .hostname = b->en->spec.hostname ? b->en->spec.hostname :
+								     b->en->spec.name,
+				  .last_pid = b->image->last_pid,
+				  .pid_max = limits_pid_max(b->en->limits) };
+	return mounts_prepare(b->en->mounts, &run, &b->mounts, e);
+}
+
+static size_t arena_bytes(const struct tree_image *im)
+{
+	size_t bytes = ARENA_BASE_BYTES + im->procs.n * ARENA_PROC_BYTES +
+		       im->n_threads * ARENA_THREAD_BYTES;
+	vec_each(struct image_proc, p, &im->procs)
+		bytes += (p->fds.n * 2 + p->vmas.n * 8 + 64) * sizeof(struct pup_op);
+	return bytes;
+}
+
+static int run_program(void *ctx, struct err *e)
+{
+	struct build *b = ctx;
+	int r = prog_arena_init(&b->arena, PUP_ARENA, arena_bytes(b->image));
+	if (r)
+		return err_set(e, -r, "arena: %s", strerror(-r));
+	if (vec_reserve(&b->procs, b->image->procs.n))
+		return err_set(e, ENOMEM, "out of memory");
+	while (b->procs.n < b->image->procs.n)
+		vec_add(&b->procs);
+	int max = files_max_fd(b->image);
+	b->fd_base = (unsigned int)(max < b->en->next_template_fd ? b->en->next_template_fd :
+								    max + 1);
+	b->own_oom_score = 0;
+	int fd = open("/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
+	char text[16] = "";
+	if (fd >= 0 && read(fd, text, sizeof(text) - 1) > 0)
+		b->own_oom_score = atoi(text);
+	cleanup_fd(&fd);
+	return pid1_write(b, e);
+}
+
+/* A page that the keeper may write and the tree can only read. */
+static int make_gate(struct build *b, int *guest_fd, struct err *e)
+{
+	struct incarnation *in = b->in;
+	in->gate_fd = memfd_create("mulligan-gate", MFD_CLOEXEC);
+	if (in->gate_fd < 0 || ftruncate(in->gate_fd, PUP_PAGE))
+		return err_set(e, errno, "the gate: %s", strerror(errno));
+	char self[64];
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", in->gate_fd);
+	*guest_fd = open(self, O_RDONLY | O_CLOEXEC);
+	void *page = mmap(NULL, PUP_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, in->gate_fd, 0);
+	if (*guest_fd < 0 || page == MAP_FAILED)
+		return err_set(e, errno, "the gate: %s", strerror(errno));
+	in->gate = page;
+	return 0;
+}
+
+static uint64_t namespaces(const struct spec *spec)
+{
+	return CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS |
+	       (spec->net == NET_NONE ? CLONE_NEWNET : 0);
+}
+
+static int run_spawn(void *ctx, struct err *e)
+{
+	struct build *b = ctx;
+	struct incarnation *in = b->in;
+	int pair[2];
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return err_set(e, errno, "socketpair: %s", strerror(errno));
+	in->init_socket = pair[0];
+	b->init_theirs = pair[1];
+	scoped_fd int gate = -1;
+	int r = make_gate(b, &gate, e);
+	if (r)
+		return r;
+	r = limits_group_take(b->en->limits, &in->group, e);
+	if (r)
+		return r;
+	int fds[PUP_FDS_MAX];
+	size_t n = pid1_fds(b, fds);
+	int pid = template_spawn(&b->from->template, &b->arena, b->pid1_address, gate,
+				 namespaces(&b->en->spec), fds, n, &in->pid1_pidfd, e);
+	cleanup_fd(&b->init_theirs);
+	if (pid < 0)
+		return pid;
+	in->pid1 = pid;
+	return limits_group_attach(in->group, pid, e);
+}
+
+/* SIGKILL, and wait: the template is not asked for anything before. */
+static void undo_spawn(void *ctx)
+{
+	struct build *b = ctx;
+	incarnation_kill(b->in);
+	if (b->in->pid1_pidfd >= 0)
+		(void)!sys_pidfd_wait(b->in->pid1_pidfd, 5000);
+}
+
+static int tree_failed(struct build *b, struct err *e)
+{
+	const struct pup_status *s = prog_status(&b->arena);
+	uint64_t at = s->failed_op - b->arena.remote;
+	if (at + sizeof(struct pup_op) > b->arena.used_bytes)
+		return err_set(e, EIO, "process %d of the new tree failed: %s", s->failed_pid,
+			       strerror(s->error));
+	const struct pup_op *op = (const void *)(b->arena.local + at);
+	return err_set(e, s->error > 0 ? s->error : EIO,
+		       "process %d of the new tree: operation %u, call %u(%#lx, %#lx, %#lx, %#lx), "
+		       "line %u: %s",
+		       s->failed_pid, op->op, op->nr, op->a[0], op->a[1], op->a[2], op->a[3],
+		       op->line, strerror(s->error));
+}
+
+int build_await(struct build *b, const uint32_t *word, uint32_t n, const char *what,
+		struct err *e)
+{
+	struct pup_status *s = prog_status(&b->arena);
+	uint64_t deadline = clock_now_ns() + PATIENCE_NS;
+	for (;;) {
+		uint32_t seen = __atomic_load_n(&s->seq, __ATOMIC_SEQ_CST);
+		if (__atomic_load_n(&s->failed, __ATOMIC_SEQ_CST))
+			return tree_failed(b, e);
+		if (__atomic_load_n(word, __ATOMIC_SEQ_CST) >= n)
+			return 0;
+		if (sys_pidfd_wait(b->in->pid1_pidfd, 0) == 1)
+			return err_set(e, ECHILD, "PID 1 died before %s", what);
+		if (clock_now_ns() > deadline)
+			return err_set(e, ETIMEDOUT, "the new tree did not reach %s", what);
+		struct timespec slice = { 0, SLICE_NS };
+		syscall(SYS_futex, &s->seq, FUTEX_WAIT, seen, &slice, NULL, 0);
+	}
+}
+
+static int send_fds(int socket, const struct vec *fds)
+{
+	uint64_t byte = 0;
+	for (size_t at = 0; at < fds->n; at += PUP_FDS_MAX) {
+		size_t n = fds->n - at < PUP_FDS_MAX ? fds->n - at : PUP_FDS_MAX;
+		int r = sys_sock_send(socket, &byte, sizeof(byte), vec_at(fds, at), n, 0);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+/* A description that the guest has no end of: any descriptor keeps the order. */
+static void fill_gaps(struct vec *fds, int filler)
+{
+	vec_each(int, fd, fds)
+		if (*fd < 0)
+			*fd = dup(filler);
+}
+
+static int run_open(void *ctx, struct err *e)
+{
+	struct build *b = ctx;
+	struct incarnation *in = b->in;
+	struct pup_status *s = prog_status(&b->arena);
+	int r = build_await(b, &s->reached, REACHED_MOUNTED, "its mounts", e);
+	if (r)
+		return r;
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/%d/root", in->pid1);
+	in->root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", in->pid1);
+	in->mntns_fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (in->root_fd < 0 || in->mntns_fd < 0)
+		return err_set(e, errno, "open %s: %s", path, strerror(errno));
+	b->files = (struct files_open){ .image = b->image, .root_fd = in->root_fd };
+	r = files_open_all(&b->files, e);
+	if (r)
+		return r;
+	fill_gaps(&b->files.fds, in->root_fd);
+	r = send_fds(in->init_socket, &b->files.fds);
+	if (r)
+		return err_set(e, -r, "pass the tree's files: %s", strerror(-r));
+	in->outers = b->files.outers;
+	b->files.outers = VEC_INIT(struct files_outer);
+	__atomic_store_n(&s->stage, REACHED_MOUNTED, __ATOMIC_SEQ_CST);
+	syscall(SYS_futex, &s->stage, FUTEX_WAKE, 1, NULL, NULL, 0);
+	return 0;
+}
+
+static int run_track(void *ctx, struct err *e)
+{
+	struct build *b = ctx;
+	return build_track(b, e);
+}
+
+static uint32_t count_live(const struct tree_image *im)
+{
+	uint32_t n = 0;
+	vec_each(struct image_proc, p, &im->procs)
+		n += p->state == PROC_LIVE;
+	return n;
+}
+
+/* mulligan-init says READY on its socket: it has executed. */
+static int run_park(void *ctx, struct err *e)
+{
+	struct build *b = ctx;
+	struct pup_status *s = prog_status(&b->arena);
+	int r = build_await(b, &s->ready, count_live(b->image), "the gate", e);
+	if (r)
+		return r;
+	struct pollfd ready[2] = { { b->in->init_socket, POLLIN, 0 },
+				   { b->in->pid1_pidfd, POLLIN, 0 } };
+	do {
+		r = poll(ready, 2, (int)(PATIENCE_NS / 1000000));
+	} while (r < 0 && errno == EINTR);
+	if (__atomic_load_n(&s->failed, __ATOMIC_SEQ_CST))
+		return tree_failed(b, e);
+	if (r <= 0 || !(ready[0].revents & POLLIN))
+		return err_set(e, ECHILD, "mulligan-init did not start");
+	b->in->state = INCARNATION_PARKED;
+	return 0;
+}
+
+static const struct stage build_stages[] = {
+	{ "files", run_files, NULL, false },
+	{ "mounts", run_mounts, NULL, false },
+	{ "program", run_program, NULL, false },
+	{ "spawn", run_spawn, undo_spawn, false },
+	{ "open", run_open, NULL, false },
+	{ "track", run_track, NULL, false },
+	{ "park", run_park, NULL, false },
+};
+
+static struct incarnation *incarnation_new(struct engine *en, struct checkpoint *c)
+{
+	struct incarnation *in = calloc(1, sizeof(*in));
+	if (!in)
+		return NULL;
+	*in = (struct incarnation){ .state = INCARNATION_BUILDING,
+				    .engine = en,
+				    .from = checkpoint_ref(c),
+				    .pid1_pidfd = -1,
+				    .init_socket = -1,
+				    .mntns_fd = -1,
+				    .root_fd = -1,
+				    .gate_fd = -1,
+				    .tracker = TRACKER_INIT,
+				    .outers = VEC_INIT(struct files_outer) };
+	return in;
+}
+
+static void build_deinit(struct build *b)
+{
+	vec_each(struct built_proc, p, &b->procs)
+		prog_deinit(&p->prog);
+	vec_deinit(&b->procs);
+	prog_deinit(&b->pid1);
+	if (b->arena.local)
+		prog_arena_deinit(&b->arena);
+	files_open_deinit(&b->files);
+	mounts_set_deinit(&b->mounts);
+	cleanup_fd(&b->init_theirs);
+}
+
+int incarnation_build(struct engine *en, struct checkpoint *c,
+		      const struct restore_options *options, struct incarnation **out,
+		      struct stage_times *times, struct err *e)
+{
+	if (c->template.socket < 0)
+		return err_set(e, ENODATA, "the processes of this checkpoint are lost; its files "
+					   "are available");
+	struct build b = { .en = en,
+			   .from = c,
+			   .image = &c->image,
+			   .options = options,
+			   .in = incarnation_new(en, c),
+			   .mounts = MOUNTS_SET_INIT,
+			   .procs = VEC_INIT(struct built_proc),
+			   .init_theirs = -1,
+			   .arena.memfd = -1 };
+	if (!b.in)
+		return err_set(e, ENOMEM, "out of memory");
+	int r = stage_run(build_stages, sizeof(build_stages) / sizeof(build_stages[0]), &b, times,
+			  e);
+	if (r) {
+		undo_spawn(&b);
+		incarnation_free(b.in);
+	} else {
+		*out = b.in;
+	}
+	build_deinit(&b);
+	return r;
+}

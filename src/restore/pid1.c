@@ -1,0 +1,130 @@
+/*
+ * pid1.c - the program of PID 1: mounts, rendezvous, descriptors, the tree,
+ * then mulligan-init.
+ *
+ * It shares the template's memory until it executes, so it takes away again
+ * whatever it maps there.
+ */
+#include "restore/pid1.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "parts/shm.h"
+#include "sandbox/init/proto.h"
+
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC 4
+#endif
+
+static uint64_t status_word(struct build *b, uint32_t *word)
+{
+	return prog_remote(&b->arena, word);
+}
+
+static void write_defaults(struct prog *p)
+{
+	uint64_t defaults[4] = { 0 };
+	/* templates ignore it; a tree whose parents ignore it has no zombies */
+	prog_sys(p, SYS_rt_sigaction, SIGCHLD,
+		 prog_data(p->arena, defaults, sizeof(defaults)), 0, 8);
+}
+
+/* Move a descriptor out of the way of the numbers that the tree uses. */
+static unsigned int keep_high(struct build *b, struct prog *p, unsigned int slot)
+{
+	unsigned int high = prog_slot(p);
+	prog_sys(p, SYS_fcntl, slot, F_DUPFD_CLOEXEC, b->fd_base);
+	prog_slots(p, 1);
+	prog_out(p, high);
+	return high;
+}
+
+static void write_rendezvous(struct build *b, struct prog *p, unsigned int socket)
+{
+	struct pup_status *status = prog_status(&b->arena);
+	prog_op(p, PUP_OP_NOTIFY, status_word(b, &status->reached), 1);
+	prog_op(p, PUP_OP_AWAIT, status_word(b, &status->stage), REACHED_MOUNTED);
+	if (b->image->files.n) {
+		prog_op(p, PUP_OP_RECVFDS, socket, b->image->files.n, b->fd_base, b->file_slot);
+		prog_slots(p, 1);
+	}
+}
+
+static void write_ghost_waits(struct build *b, struct prog *p)
+{
+	vec_each(struct image_proc, proc, &b->image->procs)
+		if (proc->state == PROC_GHOST && proc->parent == IMAGE_NONE) {
+			prog_sys(p, SYS_wait4, (uint64_t)proc->pid, 0,
+				 0x40000000 /* __WALL */, 0);
+			/* a session's ghost may have reaped a group's */
+			prog_mayfail(p);
+		}
+}
+
+static void write_exec(struct prog *p, unsigned int socket, unsigned int image,
+		       unsigned int confine)
+{
+	uint64_t argv[2] = { prog_string(p->arena, "mulligan-init"), 0 };
+	uint64_t env[1] = { 0 };
+	prog_sys(p, SYS_dup3, socket, INIT_SOCKET_FD, 0);
+	prog_slots(p, 1);
+	prog_sys(p, SYS_dup3, confine, INIT_CONFINE_FD, 0);
+	prog_slots(p, 1);
+	prog_sys(p, SYS_close_range, INIT_CONFINE_FD + 1, ~0u, CLOSE_RANGE_CLOEXEC);
+	prog_sys(p, SYS_execveat, image, prog_string(p->arena, ""),
+		 prog_data(p->arena, argv, sizeof(argv)), prog_data(p->arena, env, sizeof(env)),
+		 AT_EMPTY_PATH);
+	prog_slots(p, 1);
+}
+
+size_t pid1_fds(struct build *b, int *fds)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < b->mounts.n; i++)
+		fds[n++] = b->mounts.fds[i];
+	fds[n++] = b->init_theirs;
+	fds[n++] = b->en->init_image_fd;
+	fds[n++] = b->en->confine_fd;
+	vec_each(struct image_shm, s, &b->image->shms)
+		if (n < PUP_FDS_MAX - 2)
+			fds[n++] = s->content_fd;
+	return n;
+}
+
+int pid1_write(struct build *b, struct err *e)
+{
+	struct prog *p = &b->pid1;
+	unsigned int first = (unsigned int)b->mounts.n;
+	if (first + 3 + b->image->shms.n > PUP_FDS_MAX - 2)
+		return err_set(e, E2BIG, "more than %d mounts and shared memory objects",
+			       PUP_FDS_MAX - 5);
+	prog_init(p, &b->arena);
+	p->next_slot = first + 3 + (unsigned int)b->image->shms.n;
+	b->file_slot = p->next_slot;
+	p->next_slot += (unsigned int)b->image->files.n;
+	if (p->next_slot > PUP_SLOTS - 256)
+		return err_set(e, E2BIG, "more than %d open file descriptions", PUP_SLOTS - 512);
+	write_defaults(p);
+	mounts_emit(p, b->en->mounts, &b->mounts, 0);
+	unsigned int socket = keep_high(b, p, first);
+	unsigned int image = keep_high(b, p, first + 1);
+	unsigned int confine = keep_high(b, p, first + 2);
+	write_rendezvous(b, p, socket);
+	shm_emit_objects(p, b->image, first + 3);
+	b->next_slot = p->next_slot;
+	int r = build_programs(b, e);
+	if (r)
+		return r;
+	tree_write_children(b, p, IMAGE_NONE);
+	if (b->image->shms.n)
+		prog_sys(p, SYS_munmap, PUP_SHM, PUP_SHM_END - PUP_SHM);
+	write_ghost_waits(b, p);
+	/* the template's memory is as it was */
+	write_exec(p, socket, image, confine);
+	b->pid1_address = prog_seal(p);
+	return b->arena.failed ? err_set(e, ENOMEM, "the program of PID 1 does not fit") : 0;
+}

@@ -1,0 +1,276 @@
+/*
+ * dump.c - plan: compare mappings, collect pages. run.c of this directory
+ * turns the plan into a program.
+ */
+#include "template/dump.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "parts/memory.h"
+#include "parts/stagemap.h"
+#include "sys/pagemap.h"
+#include "sys/uffd.h"
+#include "template/plan.h"
+
+enum { BIG_RESERVATION = 64 << 20 };
+
+void dump_init(struct dump *d, struct tree_image *image, const struct tree_image *base)
+{
+	*d = (struct dump){ .image = image, .base = base, .procs = VEC_INIT(struct dump_proc) };
+}
+
+static void proc_deinit(struct dump_proc *p)
+{
+	cleanup_fd(&p->pagemap_fd);
+	cleanup_fd(&p->mem_fd);
+	vec_deinit(&p->vmas);
+	vec_deinit(&p->pull);
+	vec_deinit(&p->drop);
+}
+
+void dump_deinit(struct dump *d)
+{
+	vec_each(struct dump_proc, p, &d->procs)
+		proc_deinit(p);
+	vec_deinit(&d->procs);
+}
+
+/*
+ * Tracking costs page tables in unpopulated reservations and fault-around in
+ * file text: those are compared as a whole instead.
+ */
+static bool want_tracked(const struct image_vma *v)
+{
+	if (!memory_is_staged(v))
+		return false;
+	if (v->kind == VMA_FILE)
+		return (v->prot & PROT_WRITE) || v->has_anon;
+	return v->prot != PROT_NONE || v->has_anon || v->end - v->start < BIG_RESERVATION;
+}
+
+static bool same_mapping(const struct image_vma *a, const struct image_vma *b)
+{
+	return a->kind == b->kind && a->object == b->object && a->grows_down == b->grows_down &&
+	       (a->kind == VMA_ANON || a->offset - a->start == b->offset - b->start);
+}
+
+/* The only base mapping that v overlaps; NULL: none, or several. */
+static const struct image_vma *only_overlap(const struct image_proc *base,
+					    const struct image_vma *v)
+{
+	const struct image_vma *found = NULL;
+	if (!base)
+		return NULL;
+	vec_each(struct image_vma, o, &base->vmas) {
+		if (!memory_is_staged(o) || o->end <= v->start)
+			continue;
+		if (o->start >= v->end)
+			break;
+		if (found)
+			return NULL;
+		found = o;
+	}
+	return found;
+}
+
+static enum plan_kind decide(const struct dump_proc *dp, const struct image_vma *v,
+			     const struct image_vma *o, bool tracked, bool has_anon, bool moved)
+{
+	if (!o || moved || !same_mapping(o, v) || o->start > v->start)
+		return PLAN_BUILD;
+	if (!tracked)
+		return !want_tracked(v) && !has_anon && !o->has_anon && o->start == v->start &&
+				       o->end == v->end ?
+			       PLAN_SAME :
+			       PLAN_BUILD;
+	if (o->end >= v->end)
+		return PLAN_KEEP;
+	return v->kind == VMA_ANON && !v->grows_down ? PLAN_GROW : PLAN_BUILD;
+}
+
+/* Sort the written runs of a kept mapping into there and gone. */
+static int sort_written(struct dump_proc *dp, const struct vec *written)
+{
+	vec_each(struct sys_page_run, w, written) {
+		struct vec there = VEC_INIT(struct sys_page_run);
+		int r = sys_pagemap_anonymous(dp->pagemap_fd, w->start, w->end, &there);
+		uint64_t at = w->start;
+		vec_each(struct sys_page_run, t, &there) {
+			struct sys_page_run *pull = vec_add(&dp->pull);
+			struct sys_page_run *gone = t->start > at ? vec_add(&dp->drop) : NULL;
+			if (!pull || (t->start > at && !gone)) {
+				r = -ENOMEM;
+				break;
+			}
+			*pull = *t;
+			if (gone)
+				*gone = (struct sys_page_run){ at, t->start };
+			at = t->end;
+		}
+		if (!r && at < w->end) {
+			struct sys_page_run *gone = vec_add(&dp->drop);
+			if (gone)
+				*gone = (struct sys_page_run){ at, w->end };
+			else
+				r = -ENOMEM;
+		}
+		vec_deinit(&there);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+static int plan_vma(struct dump *d, struct dump_proc *dp, const struct image_proc *base,
+		    struct image_vma *v, const struct tracked *t)
+{
+	bool moved;
+	int r = stagemap_place(d->image, dp->key, v->start, v->end, &v->stage, &moved);
+	if (r)
+		return r;
+	struct vec written = VEC_INIT(struct sys_page_run);
+	bool tracked = false;
+	if (t->fresh && t->uffd >= 0) {
+		r = sys_pagemap_written(dp->pagemap_fd, v->start, v->end, &written);
+		tracked = r == 0;
+		if (r && r != -EPERM && r != -ENOTTY)
+			goto out;
+	}
+	size_t before = dp->pull.n;
+	const struct image_vma *o = only_overlap(base, v);
+	enum plan_kind kind = decide(dp, v, o, tracked, false, moved);
+	if (kind == PLAN_KEEP || kind == PLAN_GROW) {
+		v->has_anon = o->has_anon || written.n;
+		r = sort_written(dp, &written);
+	} else {
+		r = sys_pagemap_anonymous(dp->pagemap_fd, v->start, v->end, &dp->pull);
+		v->has_anon = dp->pull.n > before;
+		kind = decide(dp, v, o, tracked, v->has_anon, moved);
+		if (kind == PLAN_KEEP || kind == PLAN_GROW)
+			kind = PLAN_BUILD;
+	}
+	struct dump_vma *dv = r ? NULL : vec_add(&dp->vmas);
+	if (!r && !dv)
+		r = -ENOMEM;
+	if (dv)
+		*dv = (struct dump_vma){ .kind = kind,
+					 .vma = (size_t)(v - (struct image_vma *)dp->live->vmas.data),
+					 .base = o,
+					 .first_pull = before,
+					 .end_pull = dp->pull.n,
+					 .was_tracked = tracked };
+	v->tracked = want_tracked(v);
+out:
+	vec_deinit(&written);
+	return r;
+}
+
+static int open_procs(struct dump_proc *dp, struct procfs *procfs)
+{
+	dp->pagemap_fd = procfs_openat(procfs, dp->pid, 0, "pagemap", O_RDONLY | O_CLOEXEC);
+	if (dp->pagemap_fd < 0)
+		return dp->pagemap_fd;
+	dp->mem_fd = procfs_openat(procfs, dp->pid, 0, "mem", O_RDONLY | O_CLOEXEC);
+	return dp->mem_fd < 0 ? dp->mem_fd : 0;
+}
+
+int dump_plan(struct dump *d, int i, struct procfs *procfs, pid_t pid, struct tracked *t,
+	      struct err *e)
+{
+	struct image_proc *live = image_proc(d->image, i);
+	int bi = image_find_key(d->base, live->key);
+	const struct image_proc *base = bi == IMAGE_NONE ? NULL : image_proc(d->base, bi);
+	struct dump_proc *dp = vec_add(&d->procs);
+	if (!dp)
+		return err_set(e, ENOMEM, "out of memory");
+	*dp = (struct dump_proc){ .index = i,
+				  .key = live->key,
+				  .pid = pid,
+				  .live = live,
+				  .base = base,
+				  .pagemap_fd = -1,
+				  .mem_fd = -1,
+				  .vmas = VEC_INIT(struct dump_vma),
+				  .pull = VEC_INIT(struct sys_page_run),
+				  .drop = VEC_INIT(struct sys_page_run) };
+	int r = open_procs(dp, procfs);
+	if (t->uffd >= 0 && !sys_uffd_is_alive(t->uffd)) {
+		/* it has executed another program */
+		cleanup_fd(&t->uffd);
+		t->fresh = false;
+	}
+	for (size_t k = 0; r == 0 && k < live->vmas.n; k++) {
+		struct image_vma *v = vec_at(&live->vmas, k);
+		if (memory_is_staged(v))
+			r = plan_vma(d, dp, base, v, t);
+	}
+	if (r) {
+		t->fresh = false;
+		err_set(e, -r, "read the memory of process %d (%s): %s", live->pid, live->comm,
+			strerror(-r));
+		return err_about(e, live->pid, -1);
+	}
+	vec_each(struct sys_page_run, run, &dp->pull)
+		d->pages += (run->end - run->start) / PUP_PAGE;
+	return 0;
+}
+
+/* Neighbours are registered and armed together. */
+static int arm_runs(const struct image_proc *p, const struct vec *skip, int uffd, int pagemap_fd)
+{
+	uint64_t start = 0, end = 0;
+	for (size_t k = 0; k <= p->vmas.n; k++) {
+		const struct image_vma *v = k < p->vmas.n ? vec_at(&p->vmas, k) : NULL;
+		bool arm = v && v->tracked && !(skip && *(bool *)vec_at(skip, k));
+		if (arm && end == v->start && end) {
+			end = v->end;
+			continue;
+		}
+		if (end) {
+			int r = sys_uffd_register(uffd, start, end);
+			if (r == 0)
+				r = sys_pagemap_arm(pagemap_fd, start, end);
+			if (r)
+				return r;
+			end = 0;
+		}
+		if (arm) {
+			start = v->start;
+			end = v->end;
+		}
+	}
+	return 0;
+}
+
+int dump_arm(struct dump *d, int i, struct tracked *t, struct err *e)
+{
+	struct dump_proc *dp = vec_at(&d->procs, (size_t)i);
+	struct vec skip = VEC_INIT(bool);
+	int r = vec_reserve(&skip, dp->live->vmas.n + 1);
+	for (size_t k = 0; r == 0 && k < dp->live->vmas.n; k++)
+		*(bool *)vec_add(&skip) = false;
+	vec_each(struct dump_vma, dv, &dp->vmas)
+		if (r == 0 && dv->was_tracked)
+			*(bool *)vec_at(&skip, dv->vma) = true;
+	if (r == 0)
+		r = arm_runs(dp->live, &skip, t->uffd, dp->pagemap_fd);
+	vec_deinit(&skip);
+	t->fresh = r == 0;
+	if (r)
+		err_set(e, -r, "track the memory of process %d (%s): %s", dp->live->pid,
+			dp->live->comm, strerror(-r));
+	return r;
+}
+
+int dump_arm_restored(const struct image_proc *p, struct procfs *procfs, pid_t pid, int uffd,
+		      struct err *e)
+{
+	scoped_fd int pagemap = procfs_openat(procfs, pid, 0, "pagemap", O_RDONLY | O_CLOEXEC);
+	int r = pagemap < 0 ? pagemap : arm_runs(p, NULL, uffd, pagemap);
+	return r ? err_set(e, -r, "track the memory of restored process %d (%s): %s", p->pid,
+			   p->comm, strerror(-r)) :
+		   0;
+}
