@@ -63,6 +63,8 @@ struct command *command_new(const char *const *argv)
 	struct command *c = calloc(1, sizeof(*c));
 	if (!c)
 		return NULL;
+	c->refs = 1;
+	c->is_changed = true;
 	c->error = ERR_INIT;
 	c->input = BUF_INIT;
 	for (int i = 0; i < STREAMS; i++) {
@@ -79,8 +81,9 @@ struct command *command_new(const char *const *argv)
 
 void command_free(struct command *c)
 {
-	if (!c)
+	if (!c || --c->refs)
 		return;
+	command_free(c->saved_as);
 	for (char **arg = c->argv; arg && *arg; arg++)
 		free(*arg);
 	free(c->argv);
@@ -125,7 +128,8 @@ void commands_free(struct commands *t)
 {
 	if (!t)
 		return;
-	vec_each(struct command *, c, &t->all) command_free(*c);
+	vec_each (struct command *, c, &t->all)
+		command_free(*c);
 	vec_deinit(&t->all);
 	cleanup_fd(&t->init_fd);
 	cleanup_fd(&t->timer_fd);
@@ -182,7 +186,8 @@ struct command *commands_find(struct commands *t, uint64_t id)
 size_t commands_starting(const struct commands *t)
 {
 	size_t n = 0;
-	vec_each(struct command *, c, &t->all) n += (*c)->state == COMMAND_STARTING;
+	vec_each (struct command *, c, &t->all)
+		n += (*c)->state == COMMAND_STARTING;
 	return n;
 }
 
@@ -206,6 +211,7 @@ void commands_sweep(struct commands *t)
 void command_forget(struct commands *t, struct command *c)
 {
 	c->forgotten = true;
+	command_changed(c);
 	c->owner = NULL;
 	for (int i = 0; i < STREAMS; i++) {
 		log_deinit(&c->stream[i].log);
@@ -213,6 +219,37 @@ void command_forget(struct commands *t, struct command *c)
 	}
 	t->to_sweep = true;
 	commands_sweep(t);
+}
+
+/* During a freeze nothing is told: the dispatch after it does. */
+static bool wait_with(struct commands *t, struct command *c, unsigned int what)
+{
+	if (t->is_quiet)
+		c->untold |= what;
+	return t->is_quiet;
+}
+
+void commands_tell_output(struct commands *t, struct command *c, enum stream_kind kind)
+{
+	if (c->forgotten || !t->events.output || wait_with(t, c, 1u << kind))
+		return;
+	t->busy++;
+	t->events.output(t->events.ctx, c, kind);
+	t->busy--;
+}
+
+static void tell_what_waits(struct commands *t)
+{
+	for (size_t i = 0; i < t->all.n; i++) {
+		struct command *c = *(struct command **)vec_at(&t->all, i);
+		unsigned int untold = c->untold;
+		c->untold = 0;
+		for (int k = 0; k < STREAMS; k++)
+			if (untold & 1u << k)
+				commands_tell_output(t, c, k);
+		if (untold & UNTOLD_ENDED)
+			commands_tell_ended(t, c);
+	}
 }
 
 void commands_tell_started(struct commands *t, struct command *c)
@@ -226,10 +263,12 @@ void commands_tell_started(struct commands *t, struct command *c)
 
 void commands_tell_ended(struct commands *t, struct command *c)
 {
-	c->ended_ns = clock_now_ns();
+	if (!c->ended_ns)
+		c->ended_ns = clock_now_ns();
 	c->deadline_ns = 0;
+	command_changed(c);
 	t->to_sweep = t->to_sweep || c->forgotten;
-	if (c->forgotten || !t->events.ended)
+	if (c->forgotten || !t->events.ended || wait_with(t, c, UNTOLD_ENDED))
 		return;
 	t->busy++;
 	t->events.ended(t->events.ctx, c);
@@ -293,12 +332,13 @@ static uint64_t due_ns(const struct command *c)
 void commands_arm_timer(struct commands *t)
 {
 	uint64_t first = 0;
-	vec_each(struct command *, c, &t->all)
-	{
+	vec_each (struct command *, c, &t->all) {
 		uint64_t due = due_ns(*c);
 		if (due && (!first || due < first))
 			first = due;
 	}
+	if (t->is_quiet)
+		first = 1; /* in the past: there will be something to tell */
 	struct itimerspec when = {.it_value = {
 					  .tv_sec = (time_t)(first / 1000000000u),
 					  .tv_nsec = (long)(first % 1000000000u),
@@ -311,8 +351,7 @@ int command_kill(struct commands *t, struct command *c, struct err *e)
 	if (c->state != COMMAND_RUNNING)
 		return err_set(e, ESRCH, "command %llu does not run", (unsigned long long)c->id);
 	struct vec others = VEC_INIT(pid_t);
-	vec_each(struct command *, o, &t->all)
-	{
+	vec_each (struct command *, o, &t->all) {
 		if (*o == c || (*o)->state != COMMAND_RUNNING)
 			continue;
 		pid_t *pid = vec_add(&others);
@@ -339,6 +378,7 @@ static void command_expire(struct commands *t, struct command *c)
 	struct err e = ERR_INIT;
 	c->timed_out = true;
 	c->deadline_ns = 0;
+	command_changed(c);
 	if (command_kill(t, c, &e)) {
 		/* at least the command itself; then its descendants again */
 		(void)!command_signal(t, c, SIGKILL, false);
@@ -353,8 +393,7 @@ static void command_expire(struct commands *t, struct command *c)
 static void kill_unborn(struct commands *t, uint64_t now)
 {
 	struct command *oldest = NULL;
-	vec_each(struct command *, c, &t->all)
-	{
+	vec_each (struct command *, c, &t->all) {
 		if ((*c)->state != COMMAND_STARTING)
 			continue;
 		if (!oldest)
@@ -462,14 +501,14 @@ static void on_spawned(struct commands *t, const struct init_msg *msg)
 		c->state = COMMAND_RUNNING;
 		c->pid = msg->pid;
 	}
+	command_changed(c);
 	commands_arm_timer(t);
 	commands_tell_started(t, c);
 }
 
 static void on_exited(struct commands *t, const struct init_msg *msg)
 {
-	vec_each(struct command *, at, &t->all)
-	{
+	vec_each (struct command *, at, &t->all) {
 		struct command *c = *at;
 		if (c->state != COMMAND_RUNNING || c->pid != msg->pid)
 			continue;
@@ -551,6 +590,7 @@ void commands_dispatch(struct commands *t)
 {
 	struct epoll_event ev[EVENTS_A_TURN];
 	t->busy++;
+	tell_what_waits(t);
 	int n = epoll_wait(t->epoll_fd, ev, EVENTS_A_TURN, 0);
 	for (int i = 0; i < n; i++) {
 		uint64_t tag = ev[i].data.u64;

@@ -30,7 +30,6 @@
 #include "base/err.h"
 #include "base/vec.h"
 #include "exec/log.h"
-#include "exec/user.h"
 
 enum command_state {
 	COMMAND_STARTING,
@@ -107,10 +106,14 @@ struct command {
 	unsigned int tty_number; /* /dev/pts/N */
 	char cookie[17];         /* MULLIGAN_COMMAND in its environment */
 	struct stream stream[STREAMS];
-	struct buf input; /* written, not yet taken by the pipe */
-	bool input_ends;  /* close stdin once input is gone */
-	bool forgotten;   /* no handle any more; drains what others hold */
-	void *owner;      /* the keeper's; kept by rollback, not by fork */
+	struct buf input;         /* written, not yet taken by the pipe */
+	bool input_ends;          /* close stdin once input is gone */
+	bool forgotten;           /* no handle any more; drains what others hold */
+	unsigned int refs;        /* checkpoints share unchanged saved handles */
+	struct command *saved_as; /* what the last checkpoint saved of it */
+	bool is_changed;          /* since then */
+	unsigned int untold;      /* events that wait for the end of a freeze */
+	void *owner;              /* the keeper's; kept by rollback, not by fork */
 };
 
 /* What the keeper wants to hear; any may be NULL. Do not free `c` in them. */
@@ -222,11 +225,23 @@ struct commands_saved {
 
 /*
  * Take in all that is in the pipes now, and init's messages. Call it while
- * the guest is frozen.
+ * the guest is frozen, after the tree was looked at. No event is told before
+ * the next dispatch, which commands_fd() will ask for.
  */
 void commands_drain(struct commands *t);
 
-/* After commands_drain(). -EBUSY while one is STARTING. */
+/*
+ * A command's process may have been reaped before the look without init having
+ * said so yet. For each RUNNING command whose pid is_there() denies, wait for
+ * init, which must not be frozen, to tell its end. -ETIMEDOUT: it did not.
+ */
+must_check int commands_settle(struct commands *t, bool (*is_there)(void *ctx, pid_t pid),
+			       void *ctx, struct err *e);
+
+/*
+ * After commands_drain(); handles that did not change since the last one are
+ * shared with it. -EBUSY while one is STARTING.
+ */
 must_check int commands_save(struct commands *t, struct commands_saved *out, struct err *e);
 void commands_saved_deinit(struct commands_saved *s);
 

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "exec/command.h"
+#include "exec/user.h"
 #include "sandbox/init/proto.h"
 
 enum {
@@ -32,6 +33,7 @@ struct commands {
 	struct init_msg init_failure; /* READY with an error */
 	bool keep_groups;             /* setgroups is denied in the user namespace */
 	unsigned int busy;            /* depth of callbacks: nothing is freed */
+	bool is_quiet;                /* a freeze: events wait */
 	bool to_sweep;                /* forgotten handles may be freed */
 };
 
@@ -51,7 +53,17 @@ void commands_sweep(struct commands *t);
 /* Set the timer to the earliest deadline. */
 void commands_arm_timer(struct commands *t);
 
-/* Say that c changed its state. */
+/* bits of command.untold, next to 1 << stream */
+enum { UNTOLD_ENDED = 1 << STREAMS };
+
+/* The next checkpoint has to save c anew. */
+static inline void command_changed(struct command *c)
+{
+	c->is_changed = true;
+}
+
+/* Say that there is output; c changed its state. */
+void commands_tell_output(struct commands *t, struct command *c, enum stream_kind kind);
 void commands_tell_started(struct commands *t, struct command *c);
 void commands_tell_ended(struct commands *t, struct command *c);
 

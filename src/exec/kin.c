@@ -92,8 +92,7 @@ static int add_children(struct hunt *h, pid_t pid, size_t parent)
 	if (r < 0)
 		return r;
 	bool quiet = true;
-	vec_each(pid_t, tid, &h->tasks)
-	{
+	vec_each (pid_t, tid, &h->tasks) {
 		struct procfs_stat stat;
 		r = procfs_stat(&h->proc, pid, *tid, &stat);
 		if (r == 0 && !is_quiet_state(stat.state))
@@ -105,8 +104,7 @@ static int add_children(struct hunt *h, pid_t pid, size_t parent)
 	}
 	if (parent != NO_PARENT)
 		((struct relative *)vec_at(&h->relatives, parent))->quiet = quiet;
-	vec_each(pid_t, child, &h->scratch)
-	{
+	vec_each (pid_t, child, &h->scratch) {
 		struct relative *c = vec_add(&h->relatives);
 		if (!c)
 			return -ENOMEM;
@@ -172,8 +170,7 @@ static bool holds_pipe(struct hunt *h, pid_t pid)
 	h->scratch.n = 0;
 	if (procfs_fd_numbers(&h->proc, pid, &h->scratch) < 0)
 		return false;
-	vec_each(int, fd, &h->scratch)
-	{
+	vec_each (int, fd, &h->scratch) {
 		char name[32];
 		char link[64];
 		struct procfs_fd what;
@@ -192,7 +189,9 @@ static bool in_our_session(const struct hunt *h, pid_t ns_sid)
 {
 	if (ns_sid == h->kin->pid)
 		return true;
-	vec_each(struct relative, c, &h->relatives) if (c->ours && c->ns_sid == ns_sid) return true;
+	vec_each (struct relative, c, &h->relatives)
+		if (c->ours && c->ns_sid == ns_sid)
+			return true;
 	return false;
 }
 
@@ -216,8 +215,7 @@ static bool is_our_orphan(struct hunt *h, const struct relative *c)
 /* Ancestry: parents stand before their children. */
 static void inherit(struct hunt *h)
 {
-	vec_each(struct relative, c, &h->relatives)
-	{
+	vec_each (struct relative, c, &h->relatives) {
 		if (c->parent == NO_PARENT)
 			continue;
 		const struct relative *parent = vec_at(&h->relatives, c->parent);
@@ -229,8 +227,7 @@ static void inherit(struct hunt *h)
 static void mark(struct hunt *h)
 {
 	const struct kin *k = h->kin;
-	vec_each(struct relative, c, &h->relatives)
-	{
+	vec_each (struct relative, c, &h->relatives) {
 		if (c->parent != NO_PARENT || !c->ns_pid)
 			continue;
 		c->others = is_other_command(k, c->ns_pid);
@@ -240,8 +237,7 @@ static void mark(struct hunt *h)
 	/* each session found may lead to another one */
 	for (bool found = true; found;) {
 		found = false;
-		vec_each(struct relative, c, &h->relatives)
-		{
+		vec_each (struct relative, c, &h->relatives) {
 			if (c->parent != NO_PARENT || c->ours || c->others || !c->ns_pid)
 				continue;
 			if (in_our_session(h, c->ns_sid))
@@ -253,8 +249,9 @@ static void mark(struct hunt *h)
 
 static bool is_victim(const struct hunt *h, const struct relative *c)
 {
-	vec_each(struct victim, v,
-		 &h->victims) if (v->pid == c->pid && v->start_time == c->start_time) return true;
+	vec_each (struct victim, v, &h->victims)
+		if (v->pid == c->pid && v->start_time == c->start_time)
+			return true;
 	return false;
 }
 
@@ -280,8 +277,7 @@ static int signal_checked(struct hunt *h, pid_t pid, uint64_t start_time, int si
 static int signal_new(struct hunt *h, int sig)
 {
 	int n = 0;
-	vec_each(struct relative, c, &h->relatives)
-	{
+	vec_each (struct relative, c, &h->relatives) {
 		if (!c->ours || is_victim(h, c))
 			continue;
 		int r = signal_checked(h, c->pid, c->start_time, sig);
@@ -300,7 +296,9 @@ static int signal_new(struct hunt *h, int sig)
 
 static bool all_quiet(const struct hunt *h)
 {
-	vec_each(struct relative, c, &h->relatives) if (c->ours && !c->quiet) return false;
+	vec_each (struct relative, c, &h->relatives)
+		if (c->ours && !c->quiet)
+			return false;
 	return true;
 }
 
@@ -332,8 +330,7 @@ static int stop_all(struct hunt *h)
 static int kill_victims(struct hunt *h)
 {
 	int n = 0;
-	vec_each(struct victim, v, &h->victims)
-	{
+	vec_each (struct victim, v, &h->victims) {
 		int r = signal_checked(h, v->pid, v->start_time, SIGKILL);
 		if (r == 0)
 			n++;
@@ -388,8 +385,7 @@ int kin_kill_unborn(pid_t init_pid, struct err *e)
 	if (r >= 0)
 		r = add_children(&h, init_pid, NO_PARENT);
 	int n = 0;
-	vec_each(struct relative, c, &h.relatives)
-	{
+	vec_each (struct relative, c, &h.relatives) {
 		struct procfs_fd exe;
 		if (r < 0)
 			break;

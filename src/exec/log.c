@@ -57,7 +57,8 @@ void log_init(struct log *l, uint64_t head_bytes, uint64_t tail_bytes, int spill
 
 static void log_drop_parts(struct log *l)
 {
-	vec_each(struct part, p, &l->parts) chunk_unref(p->chunk);
+	vec_each (struct part, p, &l->parts)
+		chunk_unref(p->chunk);
 	vec_deinit(&l->parts);
 }
 
@@ -226,8 +227,7 @@ bool log_is_truncated(const struct log *l)
 uint64_t log_gap(const struct log *l)
 {
 	uint64_t end = 0;
-	vec_each(struct part, p, &l->parts)
-	{
+	vec_each (struct part, p, &l->parts) {
 		if (p->start != end)
 			break;
 		end += p->len;
@@ -242,7 +242,8 @@ int log_copy(struct log *dst, const struct log *src)
 	int r = vec_copy(&copy.parts, &src->parts);
 	if (r)
 		return r;
-	vec_each(struct part, p, &copy.parts) p->chunk->refs++;
+	vec_each (struct part, p, &copy.parts)
+		p->chunk->refs++;
 	*dst = copy;
 	return 0;
 }

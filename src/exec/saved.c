@@ -8,15 +8,19 @@
  * pointers to handles stay good.
  */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 
 #include "base/clock.h"
 #include "exec/internal.h"
 
+enum { SETTLE_NS = 1000000000 };
+
 void commands_drain(struct commands *t)
 {
 	t->busy++;
+	t->is_quiet = true;
 	while (commands_receive(t) > 0)
 		;
 	for (size_t i = 0; i < t->all.n; i++) {
@@ -26,8 +30,37 @@ void commands_drain(struct commands *t)
 		stream_check_input(t, c);
 		t->to_sweep = t->to_sweep || c->forgotten;
 	}
+	commands_arm_timer(t);
+	t->is_quiet = false;
 	t->busy--;
 	commands_sweep(t);
+}
+
+static int settle(struct commands *t, struct command *c, struct err *e)
+{
+	uint64_t until = clock_now_ns() + SETTLE_NS;
+	while (!command_is_over(c)) {
+		struct pollfd p = { .fd = t->init_fd, .events = POLLIN };
+		if (clock_now_ns() > until || poll(&p, 1, SETTLE_NS / 1000000) <= 0)
+			return err_set(e, ETIMEDOUT, "init does not say how process %d ended",
+				       (int)c->pid);
+		commands_drain(t);
+	}
+	return 0;
+}
+
+int commands_settle(struct commands *t, bool (*is_there)(void *ctx, pid_t pid), void *ctx,
+		    struct err *e)
+{
+	int r = 0;
+	t->busy++;
+	for (size_t i = 0; i < t->all.n && r == 0; i++) {
+		struct command *c = *(struct command **)vec_at(&t->all, i);
+		if (c->state == COMMAND_RUNNING && !is_there(ctx, c->pid))
+			r = settle(t, c, e);
+	}
+	t->busy--;
+	return r;
 }
 
 /* A handle like src, without descriptors and spill. NULL: no memory. */
@@ -39,6 +72,9 @@ static struct command *command_clone(const struct command *src)
 	char **argv = c->argv;
 	*c = *src;
 	c->argv = argv;
+	c->refs = 1;
+	c->saved_as = NULL;
+	c->untold = 0;
 	c->owner = NULL;
 	c->cwd = strdup(src->cwd);
 	c->input = BUF_INIT;
@@ -60,13 +96,34 @@ static struct command *command_clone(const struct command *src)
 
 static void free_handles(struct vec *handles)
 {
-	vec_each(struct command *, c, handles) command_free(*c);
+	vec_each (struct command *, c, handles)
+		command_free(*c);
 	vec_deinit(handles);
 }
 
 void commands_saved_deinit(struct commands_saved *s)
 {
 	free_handles(&s->commands);
+}
+
+/*
+ * One more reference to what the last checkpoint saved, or a new one if the
+ * handle changed. Time left changes always. NULL: no memory.
+ */
+static struct command *command_save(struct command *live, uint64_t now)
+{
+	if (live->is_changed || live->deadline_ns || !live->saved_as) {
+		struct command *c = command_clone(live);
+		if (!c)
+			return NULL;
+		if (c->deadline_ns)
+			c->left_ns = c->deadline_ns > now ? c->deadline_ns - now : 1;
+		command_free(live->saved_as);
+		live->saved_as = c;
+		live->is_changed = false;
+	}
+	live->saved_as->refs++;
+	return live->saved_as;
 }
 
 int commands_save(struct commands *t, struct commands_saved *out, struct err *e)
@@ -80,15 +137,12 @@ int commands_save(struct commands *t, struct commands_saved *out, struct err *e)
 		return err_set(e, EBUSY, "a command is being started");
 	if (vec_reserve(&s.commands, t->all.n))
 		return err_set(e, ENOMEM, "remember the commands");
-	vec_each(struct command *, live, &t->all)
-	{
-		struct command *c = command_clone(*live);
+	vec_each (struct command *, live, &t->all) {
+		struct command *c = command_save(*live, now);
 		if (!c) {
 			commands_saved_deinit(&s);
 			return err_set(e, ENOMEM, "remember the commands");
 		}
-		if (c->deadline_ns)
-			c->left_ns = c->deadline_ns > now ? c->deadline_ns - now : 1;
 		*(struct command **)vec_add(&s.commands) = c;
 	}
 	*out = s;
@@ -157,8 +211,7 @@ static int restore_fresh(struct restoring *r, struct err *e)
 	if (vec_reserve(&r->fresh, r->saved->commands.n))
 		return err_set(e, ENOMEM, "bring back the commands");
 	uint64_t now = clock_now_ns();
-	vec_each(struct command *, saved, &r->saved->commands)
-	{
+	vec_each (struct command *, saved, &r->saved->commands) {
 		struct command *c = command_clone(*saved);
 		if (!c)
 			return err_set(e, ENOMEM, "bring back the commands");
@@ -180,8 +233,7 @@ static int restore_fresh(struct restoring *r, struct err *e)
 /* Nothing happened: the ends are the caller's again. */
 static void restore_undo(struct restoring *r)
 {
-	vec_each(struct command *, c, &r->fresh)
-	{
+	vec_each (struct command *, c, &r->fresh) {
 		for (int i = 0; i < STREAMS; i++) {
 			struct stream *s = &(*c)->stream[i];
 			if (s->is_watched)
@@ -204,6 +256,7 @@ static void change_places(struct commands *t, struct command *live, struct comma
 	struct command then = *fresh;
 	close_ends(t, live);
 	then.owner = live->owner;
+	then.is_changed = true;
 	for (int i = 0; i < STREAMS; i++) {
 		struct log *log = &then.stream[i].log;
 		log->spill_fd = take_fd(&live->stream[i].log.spill_fd);
@@ -235,6 +288,7 @@ static void roll_back_unknown(struct commands *t, const struct commands_saved *s
 		bool was_starting = c->state == COMMAND_STARTING;
 		close_ends(t, c);
 		c->state = COMMAND_ROLLED_BACK;
+		c->ended_ns = 0;
 		err_set(&c->error, ECANCELED, "the sandbox went back to before this command");
 		if (was_starting)
 			commands_tell_started(t, c);
@@ -248,8 +302,7 @@ static void restore_commit(struct restoring *r)
 	struct commands *t = r->t;
 	size_t n_live = t->all.n;
 	t->busy++;
-	vec_each(struct command *, fresh, &r->fresh)
-	{
+	vec_each (struct command *, fresh, &r->fresh) {
 		struct command *live = commands_lookup(&t->all, n_live, (*fresh)->id);
 		if (live)
 			change_places(t, live, *fresh);

@@ -30,7 +30,7 @@ struct start {
 	struct commands *t;
 	const struct command_spec *spec;
 	struct command *c;
-	struct user user;
+	struct user_account user;
 	struct vec env; /* char *, heap */
 	struct buf block;
 	int root_fd;
@@ -40,7 +40,8 @@ struct start {
 
 static void start_deinit(struct start *s)
 {
-	vec_each(char *, v, &s->env) free(*v);
+	vec_each (char *, v, &s->env)
+		free(*v);
 	vec_deinit(&s->env);
 	buf_deinit(&s->block);
 	cleanup_fd(&s->root_fd);
@@ -197,7 +198,8 @@ static int start_block(struct start *s, struct err *e)
 	block_string(b, s->c->cwd);
 	for (char **arg = s->c->argv; *arg; arg++)
 		block_string(b, *arg);
-	vec_each(char *, v, &s->env) block_string(b, *v);
+	vec_each (char *, v, &s->env)
+		block_string(b, *v);
 	if (b->failed)
 		return err_set(e, ENOMEM, "build the request to init");
 	if (b->len > INIT_BLOCK_MAX)

@@ -73,6 +73,7 @@ void stream_close(struct commands *t, struct command *c, enum stream_kind kind)
 	struct stream *s = &c->stream[kind];
 	stream_unwatch(t, s);
 	cleanup_fd(&s->fd);
+	command_changed(c);
 	s->is_open = false;
 	if (kind == STREAM_STDIN || c->is_tty) {
 		buf_deinit(&c->input);
@@ -109,18 +110,10 @@ static size_t stream_read(struct commands *t, struct command *c, enum stream_kin
 		stream_eof(t, c, kind);
 		return 0;
 	}
+	command_changed(c);
 	if (!c->forgotten)
 		log_add(&s->log, bytes, (size_t)n);
 	return (size_t)n;
-}
-
-static void stream_tell(struct commands *t, struct command *c, enum stream_kind kind)
-{
-	if (c->forgotten || !t->events.output)
-		return;
-	t->busy++;
-	t->events.output(t->events.ctx, c, kind);
-	t->busy--;
 }
 
 void stream_drain(struct commands *t, struct command *c, enum stream_kind kind, bool bounded)
@@ -140,7 +133,7 @@ void stream_drain(struct commands *t, struct command *c, enum stream_kind kind, 
 		left -= n;
 	}
 	if (s->log.total_bytes != before)
-		stream_tell(t, c, kind);
+		commands_tell_output(t, c, kind);
 }
 
 static void stream_pump(struct commands *t, struct command *c, enum stream_kind kind)
@@ -151,7 +144,7 @@ static void stream_pump(struct commands *t, struct command *c, enum stream_kind 
 		if (stream_read(t, c, kind, READ_BYTES) < READ_BYTES)
 			break;
 	if (s->log.total_bytes != before)
-		stream_tell(t, c, kind);
+		commands_tell_output(t, c, kind);
 }
 
 static enum stream_kind input_kind(const struct command *c)
@@ -165,6 +158,7 @@ static void input_flush(struct commands *t, struct command *c)
 	enum stream_kind kind = input_kind(c);
 	struct stream *s = &c->stream[kind];
 	size_t had = c->input.len;
+	command_changed(c);
 	while (s->fd >= 0 && c->input.len) {
 		ssize_t n = write(s->fd, c->input.data, c->input.len);
 		if (n < 0 && errno == EINTR)

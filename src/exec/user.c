@@ -82,7 +82,7 @@ static int read_table(int root_fd, const char *path, char **text, struct err *e)
 }
 
 /* Find the entry by name, else by number; fills out. Whether there is one. */
-static bool find_user(char *passwd, const char *name, const uint32_t *uid, struct user *out)
+static bool find_user(char *passwd, const char *name, const uint32_t *uid, struct user_account *out)
 {
 	char *f[PASSWD_FIELDS];
 	while (next_entry(&passwd, f, PASSWD_FIELDS)) {
@@ -127,7 +127,7 @@ static bool find_group(char *groups, const char *name, uint32_t *gid)
 }
 
 /* Supplementary groups of out->name; more than fit are an error. */
-static int find_memberships(char *groups, struct user *out, struct err *e)
+static int find_memberships(char *groups, struct user_account *out, struct err *e)
 {
 	char *f[GROUP_FIELDS];
 	while (next_entry(&groups, f, GROUP_FIELDS)) {
@@ -142,7 +142,7 @@ static int find_memberships(char *groups, struct user *out, struct err *e)
 	return 0;
 }
 
-static int resolve_group(int root_fd, const char *group, struct user *u, struct err *e)
+static int resolve_group(int root_fd, const char *group, struct user_account *u, struct err *e)
 {
 	if (parse_id(group, &u->gid))
 		return 0;
@@ -156,7 +156,7 @@ static int resolve_group(int root_fd, const char *group, struct user *u, struct 
 }
 
 /* An explicit group replaces the supplementary ones, as docker(1) does it. */
-static int resolve_groups(int root_fd, const char *group, struct user *u, struct err *e)
+static int resolve_groups(int root_fd, const char *group, struct user_account *u, struct err *e)
 {
 	if (group)
 		return resolve_group(root_fd, group, u, e);
@@ -167,7 +167,7 @@ static int resolve_groups(int root_fd, const char *group, struct user *u, struct
 	return r ? r : find_memberships(table, u, e);
 }
 
-int user_resolve(int root_fd, const char *text, struct user *out, struct err *e)
+int user_resolve(int root_fd, const char *text, struct user_account *out, struct err *e)
 {
 	char name[USER_NAME_BYTES * 2];
 	if (!text || !*text)
@@ -182,7 +182,7 @@ int user_resolve(int root_fd, const char *text, struct user *out, struct err *e)
 		return err_set(e, EINVAL, "'%s' is no user: expected NAME or UID, then :GROUP",
 			       text);
 
-	struct user u = {.home = "/", .shell = "/bin/sh"};
+	struct user_account u = {.home = "/", .shell = "/bin/sh"};
 	scoped_free char *passwd = NULL;
 	int r = read_table(root_fd, "etc/passwd", &passwd, e);
 	if (r)
@@ -205,7 +205,9 @@ int user_resolve(int root_fd, const char *text, struct user *out, struct err *e)
 static bool env_has(const struct vec *env, const char *name)
 {
 	size_t len = strlen(name);
-	vec_each(char *, v, env) if (strncmp(*v, name, len) == 0 && (*v)[len] == '=') return true;
+	vec_each (char *, v, env)
+		if (strncmp(*v, name, len) == 0 && (*v)[len] == '=')
+			return true;
 	return false;
 }
 
@@ -225,7 +227,7 @@ static int env_default(struct vec *env, const char *name, const char *value)
 	return 0;
 }
 
-int user_env(const struct user *u, struct vec *env)
+int user_env(const struct user_account *u, struct vec *env)
 {
 	const struct {
 		const char *name;

@@ -20,7 +20,7 @@ enum {
 	USER_GROUPS_MAX = 256,
 };
 
-struct user {
+struct user_account {
 	uint32_t uid;
 	uint32_t gid;
 	uint32_t groups[USER_GROUPS_MAX]; /* supplementary, without gid */
@@ -34,10 +34,10 @@ struct user {
  * Resolve "NAME", "UID", "NAME:GROUP", "UID:GID" (NULL or "": uid 0) below
  * root_fd. A number needs no entry; a name that has none is -ENOENT.
  */
-must_check int user_resolve(int root_fd, const char *text, struct user *out, struct err *e);
+must_check int user_resolve(int root_fd, const char *text, struct user_account *out, struct err *e);
 
 /*
  * Append to env (char *, heap) what a login sets and env does not have yet:
  * PATH, HOME, USER, LOGNAME, SHELL. 0 or -ENOMEM.
  */
-must_check int user_env(const struct user *u, struct vec *env);
+must_check int user_env(const struct user_account *u, struct vec *env);

@@ -166,7 +166,8 @@ static unsigned int count_processes(struct bench *b, const char *word)
 		tasks.n = 0;
 		if (procfs_tasks(&p, pid, &tasks) < 0)
 			continue;
-		vec_each(pid_t, tid, &tasks)(void) !procfs_children(&p, pid, *tid, &pids);
+		vec_each (pid_t, tid, &tasks)
+			(void)!procfs_children(&p, pid, *tid, &pids);
 		int len = procfs_read(&p, pid, 0, "cmdline");
 		n += len > 0 && memmem(p.text.data, (size_t)len, word, strlen(word)) != NULL;
 	}
@@ -643,6 +644,77 @@ TEST(drain_takes_what_is_in_the_pipes)
 	t_assert(s->stream[STREAM_STDOUT].is_open);
 	commands_saved_deinit(&saved);
 	bench_close(&b);
+}
+
+static bool nobody(void *ctx, pid_t pid)
+{
+	return false;
+}
+
+static bool everybody(void *ctx, pid_t pid)
+{
+	return true;
+}
+
+TEST(a_freeze_is_quiet_and_settles_what_has_ended)
+{
+	struct bench b;
+	struct err e = ERR_INIT;
+	bench_open(&b);
+	struct command *alive = start(b.t, "sleep 100");
+	struct command *c = start(b.t, "sleep 0.2; echo last; exit 5");
+	struct watcher before = b.w;
+	t_ok_e(commands_settle(b.t, everybody, NULL, &e), &e);
+	t_eq(c->state, COMMAND_RUNNING);
+	/* its process is gone from the tree: init will say so */
+	t_eq(commands_settle(b.t, nobody, NULL, &e), -ETIMEDOUT);
+	t_eq(alive->state, COMMAND_RUNNING);
+	t_eq(c->state, COMMAND_EXITED);
+	t_eq(WEXITSTATUS(c->wait_status), 5);
+	t_str_eq(text_of(c, STREAM_STDOUT), "last\n");
+	/* nothing was told until now */
+	t_eq(b.w.ended, before.ended);
+	t_eq(b.w.told[STREAM_STDOUT], 0);
+	struct pollfd p = { .fd = commands_fd(b.t), .events = POLLIN };
+	t_eq(poll(&p, 1, 100), 1);
+	commands_dispatch(b.t);
+	t_eq(b.w.ended, before.ended + 1);
+	t_eq(b.w.told[STREAM_STDOUT], 5);
+	dispatch_for(b.t, 20 * MS);
+	t_eq(b.w.ended, before.ended + 1);
+	bench_close(&b);
+}
+
+TEST(checkpoints_share_handles_that_did_not_change)
+{
+	struct bench b;
+	struct err e = ERR_INIT;
+	struct commands_saved one, two, three;
+	bench_open(&b);
+	finish(b.t, start(b.t, "echo done"));
+	struct command_spec spec = COMMAND_SPEC_INIT;
+	spec.argv = ARGV("cat");
+	spec.stdin_mode = STDIN_PIPE;
+	struct command *cat = start_spec(b.t, &spec);
+	commands_drain(b.t);
+	t_ok_e(commands_save(b.t, &one, &e), &e);
+	commands_drain(b.t);
+	t_ok_e(commands_save(b.t, &two, &e), &e);
+	struct command **h1 = one.commands.data, **h2 = two.commands.data;
+	t_assert(h1[0] == h2[0] && h1[1] == h2[1]);
+	t_eq(command_write(b.t, cat, "x", 1), 1);
+	WAIT_UNTIL(b.t, cat->stream[STREAM_STDOUT].log.total_bytes == 1);
+	t_ok_e(commands_save(b.t, &three, &e), &e);
+	struct command **h3 = three.commands.data;
+	t_assert(h1[0] == h3[0] && h1[1] != h3[1]);
+	t_eq(h1[1]->stream[STREAM_STDOUT].log.total_bytes, 0);
+	t_eq(h3[1]->stream[STREAM_STDOUT].log.total_bytes, 1);
+	commands_saved_deinit(&one);
+	commands_saved_deinit(&three);
+	t_str_eq(text_of(h2[0], STREAM_STDOUT), "done\n");
+	bench_close(&b);
+	t_str_eq(h2[1]->argv[0], "cat");
+	commands_saved_deinit(&two);
 }
 
 TEST(time_limits_go_on_with_what_was_left)
