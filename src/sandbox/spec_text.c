@@ -4,7 +4,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -240,12 +239,12 @@ int spec_parse_bytes(const char *text, uint64_t *bytes, struct err *e)
 	static const char units[] = "kmgt";
 	const char *unit = *p ? strchr(units, tolower((unsigned char)*p)) : NULL;
 	if (unit) {
-		value = ldexp(value, 10 * (int)(unit - units + 1));
+		value *= (double)(1ull << 10 * (unit - units + 1));
 		p++;
 	}
 	if (*p && tolower((unsigned char)*p) == 'b')
 		p++;
-	if (r || *p || value >= ldexp(1, 62)) {
+	if (r || *p || value >= (double)(1ull << 62)) {
 		err_set(e, EINVAL, "'%s' is not a size", text);
 		return err_remedy(e, "write a number of bytes, or one with k, m, g or t: 512m");
 	}
@@ -282,11 +281,12 @@ int spec_parse_duration(const char *text, uint64_t *ns, struct err *e)
 			break;
 		const struct duration_unit *u = duration_unit(p);
 		bare = !u;
+		good = u || !total;	/* "1h30": of what? */
 		total += value * (u ? u->seconds : 1);
 		p += u ? strlen(u->name) : 0;
 	}
 	enum { YEARS_100 = 100 * 365 * 86400ll };
-	if (!good || (bare && *p) || total > (double)YEARS_100) {
+	if (!good || *p || total > (double)YEARS_100) {
 		err_set(e, EINVAL, "'%s' is not a duration", text);
 		return err_remedy(e, "write seconds, or a number with ms, s, m, h or d: 90, 1.5s, 1h30m");
 	}
