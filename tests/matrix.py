@@ -1,3 +1,4 @@
+#!/usr/bin/python3
 """Guests times modes: every guest program must verify itself in every mode.
 
 A guest (tests/guests) knows nothing of checkpoints. It runs as a background
@@ -22,20 +23,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 
-from keeper import Keeper, Refused, Tool
+from box import WORK, Box, Failed
+from keeper import Refused, Tool
 
 HERE = Path(__file__).resolve().parent
-WORK = "/w"
 GO = f"{WORK}/go"
 READY_S = 20        # a guest that is not ready by then never will be
 VERDICT_S = 30      # from the go to the end of the guest
 PYTHON = "/usr/bin/python3"
 # what a wrecked sandbox looks like: the work gone, then every process
 WRECK = f"rm -rf {WORK}/* /tmp/* /etc/* 2>/dev/null; kill -9 -1"
-
-
-class Failed(Exception):
-    """A guest or the product did not do what it must."""
 
 
 @dataclass
@@ -96,66 +93,14 @@ GUESTS = [
 ]
 
 
-class Box:
-    """A sandbox of the test; a fork is a Box of its own."""
-
-    def __init__(self, tool: Tool, name: str) -> None:
-        self.tool = tool
-        self.name = name
-        self.keeper = Keeper(name)
-
-    @classmethod
-    def create(cls, tool: Tool, name: str, build: Path) -> Box:
-        tool.json("create", name, "--host",
-                  "--volume", f"{build}/tests/guests:/guests:ro",
-                  "--volume", f"{HERE}/guests:/scripts:ro")
-        box = cls(tool, name)
-        box.shell(f"mkdir -m 0777 {WORK}")
-        return box
-
-    def shell(self, script: str, check: bool = True) -> dict:
-        """Run a shell command in the sandbox and wait for it."""
-        done = self.keeper.call("exec", argv=["/bin/sh", "-c", script], timeout_ms=60000)
-        if check and done.get("exit_code") != 0:
-            raise Failed(f"'{script}' ended with {done.get('exit_code')}, signal "
-                         f"{done.get('signal')}: {done['stderr'].decode(errors='replace')}")
-        return done
-
-    def checkpoint(self, tag: str = "") -> str:
-        return str(self.tool.json("checkpoint", self.name, *(["-t", tag] if tag else []))["id"])
-
-    def rollback(self, checkpoint: str) -> dict:
-        return self.tool.json("rollback", self.name, checkpoint)
-
-    def fork(self, checkpoint: str, n: int) -> list[Box]:
-        names = self.tool.json("fork", f"{self.name}@{checkpoint}", "-n", str(n))["names"]
-        return [Box(self.tool, name) for name in names]
-
-    def remove(self) -> None:
-        self.keeper.close()
-        self.tool.run("rm", self.name)
-
-
 class Case:
     """One guest in one sandbox, under one mode."""
 
     def __init__(self, box: Box, guest: Guest, rng: random.Random) -> None:
         self.box, self.guest, self.rng = box, guest, rng
         self.boxes = [box]
-        started = box.keeper.call("exec", argv=guest.command(), cwd=WORK, background=True)
-        self.handle = started["handle"]
-        self.wait_ready()
-
-    def output(self, box: Box) -> str:
-        got = box.keeper.call("attach", handle=self.handle, follow=False)
-        return (got["stdout"] + got["stderr"]).decode(errors="replace")
-
-    def wait_ready(self) -> None:
-        end = time.monotonic() + READY_S
-        while "ready\n" not in self.output(self.box):
-            if time.monotonic() > end:
-                raise Failed(f"was not ready within {READY_S} s: {self.output(self.box)!r}")
-            time.sleep(0.01)
+        self.handle = box.start(*guest.command())
+        box.await_output(self.handle, "ready\n", READY_S)
 
     def pause(self, most_ms: int = 30) -> None:
         """Let the guest run for a moment."""
@@ -170,15 +115,10 @@ class Case:
         """Let the guest in a sandbox go on to its end: it must be content."""
         box = box or self.box
         box.shell(f"touch {GO}")
-        with Keeper(box.name, VERDICT_S) as waiter:
-            try:
-                end = waiter.call("wait", handle=self.handle)
-            except TimeoutError:
-                raise Failed(f"did not end within {VERDICT_S} s; output: "
-                             f"{self.output(box)!r}") from None
+        end = box.wait(self.handle, VERDICT_S)
         if end.get("exit_code") != 0:
             raise Failed(f"ended as {end.get('state')}, code {end.get('exit_code')}, signal "
-                         f"{end.get('signal')}: {self.output(box)!r}")
+                         f"{end.get('signal')}: {box.output(self.handle)!r}")
 
     def wreck(self) -> None:
         self.box.shell(WRECK, check=False)
@@ -368,7 +308,9 @@ class Runner:
     def run_in_box(self, guest: Guest, mode: Mode) -> None:
         tool = Tool(self.args.build, mode.env)
         label = f"t{os.getpid()}-{guest.name}-{mode.name}".replace("_", "-")[:60]
-        box = Box.create(tool, label, self.args.build)
+        build = self.args.build
+        box = Box.create(tool, label, "--volume", f"{build}/tests/guests:/guests:ro",
+                         "--volume", f"{HERE}/guests:/scripts:ro")
         boxes = [box]
         try:
             case = Case(box, guest, random.Random(name_seed(guest.name, mode.name)))

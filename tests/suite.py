@@ -73,11 +73,11 @@ def run_pass(args: argparse.Namespace, who: str) -> Tally:
         if wanted(name, args.patterns):
             result = run_tap(name, test["cmd"], test["env"], test["timeout"], args.verbose)
             tally.add(result)
-    command = [sys.executable, str(HERE / "matrix.py"), "--build", str(args.build)]
-    command += ["--all"] if args.all else []
-    if wanted("guests/matrix", args.patterns):
-        tally.add(run_tap("guests/matrix", command, {}, 7200 if args.all else 900,
-                          args.verbose))
+    for name, script in (("system", "system"), ("guests/matrix", "matrix.py")):
+        command = [sys.executable, "-B", str(HERE / script), "--build", str(args.build)]
+        command += ["--all"] if args.all else []
+        if wanted(name, args.patterns):
+            tally.add(run_tap(name, command, {}, 7200 if args.all else 900, args.verbose))
     for results in (tally.failed, tally.skipped):
         results[:] = [f"[{who}] {line}" for line in results]
     return tally
