@@ -152,7 +152,8 @@ static int seize_thread(struct collect *c, struct frozen_proc *p, pid_t tid,
 		return err_set(e, E2BIG, "there are more than %zu threads",
 			       c->freezer->limits.tasks_max);
 	bool ours = freezer_take(c->freezer, tid);
-	int r = ours ? 0 : sys_ptrace_seize(tid, 0);
+	int r = ours ? 0 : sys_ptrace_seize(tid,
+					       SYS_PTRACE_O_TRACESYSGOOD);
 	if (r == -ESRCH)
 		return 0;
 	if (r)

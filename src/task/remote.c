@@ -40,7 +40,8 @@ static int fail(struct remote *r, int ret, const char *what, struct err *e)
 		refuse(p, EBUSY, "was stopped between two signals", e);
 		return err_remedy(e, "try again");
 	}
-	err_set(e, -ret, "process %d (%s): %s", p->ns_pid, p->stat.comm, what);
+	err_set(e, -ret, "process %d (%s): cannot %s", p->ns_pid, p->stat.comm,
+		what);
 	err_about(e, p->ns_pid, -1);
 	return ret;
 }
@@ -79,7 +80,9 @@ static int pass_seccomp(struct remote *r, const struct remote_puppet *puppet,
 	if (!strict && st.seccomp_filters <= puppet->own_filters &&
 	    !(st.seccomp && !puppet->own_filters))
 		return 0;
-	ret = sys_ptrace_set_options(r->tid, SYS_PTRACE_O_SUSPEND_SECCOMP);
+	ret = sys_ptrace_set_options(r->tid,
+				     SYS_PTRACE_O_TRACESYSGOOD |
+					     SYS_PTRACE_O_SUSPEND_SECCOMP);
 	if (ret == 0) {
 		r->suspended = true;
 		return 0;
@@ -299,44 +302,63 @@ static void return_signal(struct remote *r)
 		t->stop = FREEZE_TRAP;
 }
 
-static void first_error(int *first, int ret)
+static int undo_trap(struct remote *r, struct err *e)
 {
-	if (*first == 0 && ret < 0)
-		*first = ret;
+	return r->map_bytes && r->trap_ignored ? ignore_trap_again(r, e) : 0;
 }
 
-/* Undo, last done first; what is not there is skipped. */
+static int undo_map(struct remote *r, struct err *e)
+{
+	if (!r->map_bytes)
+		return 0;
+	int ret = call(r, "unmap the puppet", SYS_munmap,
+		       (const uint64_t[6]){ r->map_start, r->map_bytes }, e);
+	if (ret == 0)
+		r->map_bytes = 0;
+	return ret;
+}
+
+static int undo_regs(struct remote *r, struct err *e)
+{
+	int ret = r->moved ? step_restore(r) : 0;
+	return ret ? fail(r, ret, "restore its registers", e) : 0;
+}
+
+static int undo_mask(struct remote *r, struct err *e)
+{
+	int ret = r->masked ? sys_ptrace_set_sigmask(r->tid, r->sigmask) : 0;
+	return ret ? fail(r, ret, "restore its signal mask", e) : 0;
+}
+
+static int undo_suspension(struct remote *r, struct err *e)
+{
+	int ret = r->suspended ? sys_ptrace_set_options(
+					 r->tid, SYS_PTRACE_O_TRACESYSGOOD) :
+				 0;
+	return ret ? fail(r, ret, "resume its seccomp filters", e) : 0;
+}
+
+/* Last done first; each skips what is not there. */
+static int (*const undo_steps[])(struct remote *r, struct err *e) = {
+	undo_trap, undo_map, undo_regs, undo_mask, undo_suspension,
+};
+
+enum { N_UNDO_STEPS = sizeof(undo_steps) / sizeof(undo_steps[0]) };
+
+/* All of them, each tried twice; the first failure is told. */
 static int undo(struct remote *r, struct err *e)
 {
 	int first = 0;
-	if (r->map_bytes && r->trap_ignored)
-		first_error(&first, ignore_trap_again(r, e));
-	if (r->map_bytes && !r->gone) {
-		int ret = call(r, "unmap the puppet", SYS_munmap,
-			       (const uint64_t[6]){ r->map_start,
-						    r->map_bytes },
-			       first ? NULL : e);
-		first_error(&first, ret);
-	}
-	r->map_bytes = 0;
-	if (r->moved && !r->gone) {
-		int ret = step_restore(r);
+	for (int i = 0; i < N_UNDO_STEPS && !r->gone; i++) {
+		int ret = undo_steps[i](r, NULL);
+		if (ret && !r->gone)
+			ret = undo_steps[i](r, first ? NULL : e);
 		if (ret && !first)
-			first = fail(r, ret, "restore its registers", e);
-	}
-	if (r->masked && !r->gone) {
-		int ret = sys_ptrace_set_sigmask(r->tid, r->sigmask);
-		if (ret && !first)
-			first = fail(r, ret, "restore its signal mask", e);
-	}
-	if (r->suspended && !r->gone) {
-		int ret = sys_ptrace_set_options(r->tid, 0);
-		if (ret && !first)
-			first = fail(r, ret, "resume its seccomp filters", e);
+			first = ret;
 	}
 	if (!r->gone)
 		return_signal(r);
-	if (r->gone && !first)
+	else if (!first)
 		first = fail(r, -ESRCH, "", e);
 	return first;
 }

@@ -108,14 +108,36 @@ static int lose(struct remote *r)
 
 typedef int resume_fn(pid_t tid, int sig);
 
+/*
+ * Where a failure would leave us not knowing what the guest has done, the
+ * call that tells is asked once more.
+ */
+static int wait_stop(struct remote *r, uint64_t timeout_ns,
+		     struct sys_stop *stop)
+{
+	uint64_t deadline_ns = clock_now_ns() + timeout_ns;
+	int ret = sys_wait_stop(&r->frozen->waiter, r->tid, deadline_ns, stop);
+	if (ret && ret != -ETIMEDOUT && ret != -ECHILD)
+		ret = sys_wait_stop(&r->frozen->waiter, r->tid, deadline_ns,
+				    stop);
+	return ret;
+}
+
+static int get_regs(struct remote *r, struct user_regs_struct *regs)
+{
+	int ret = sys_ptrace_get_regs(r->tid, regs);
+	if (ret && ret != -ESRCH)
+		ret = sys_ptrace_get_regs(r->tid, regs);
+	return ret == -ESRCH ? lose(r) : ret;
+}
+
 /* A thread that does not come back: stop it wherever it is. */
 static int recall(struct remote *r)
 {
 	struct sys_stop stop;
 	int ret = sys_ptrace_interrupt(r->tid);
 	if (ret == 0)
-		ret = sys_wait_stop(&r->frozen->waiter, r->tid,
-				    clock_now_ns() + STEP_NS, &stop);
+		ret = wait_stop(r, STEP_NS, &stop);
 	if (ret || stop.kind == SYS_STOP_EXITED)
 		return lose(r);
 	remote_thread(r)->at_signal = stop.kind == SYS_STOP_SIGNAL;
@@ -140,8 +162,7 @@ static int resume_until(struct remote *r, resume_fn *resume,
 			return ret;
 		r->displaced = true;
 		t->at_signal = false;
-		ret = sys_wait_stop(&r->frozen->waiter, t->tid,
-				    clock_now_ns() + timeout_ns, &stop);
+		ret = wait_stop(r, timeout_ns, &stop);
 		if (ret == -ETIMEDOUT)
 			return recall(r);
 		if (ret || stop.kind == SYS_STOP_EXITED)
@@ -149,9 +170,9 @@ static int resume_until(struct remote *r, resume_fn *resume,
 		t->at_signal = stop.kind == SYS_STOP_SIGNAL;
 		if (stop.kind == SYS_STOP_TRAP || stop.kind == SYS_STOP_GROUP)
 			continue;
-		ret = sys_ptrace_get_regs(t->tid, regs);
+		ret = get_regs(r, regs);
 		if (ret)
-			return ret == -ESRCH ? lose(r) : ret;
+			return ret;
 		bool trapped = stop.kind == SYS_STOP_SYSCALL ||
 			       stop.sig == SIGTRAP;
 		if (stop.kind == want && trapped && regs->rip != start)

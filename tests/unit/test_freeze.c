@@ -419,7 +419,7 @@ TEST_BOTH(rounds_of_freezing_leave_sleepers_undisturbed, .timeout_s = 60)
 }
 
 static volatile int next_value;
-static struct board *signal_board;
+static struct board *volatile signal_board;
 
 static void on_queued(int sig, siginfo_t *info, void *context)
 {
