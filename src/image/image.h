@@ -32,11 +32,14 @@ struct image {
 must_check int image_open_host(struct store *s, struct image *out,
 			       struct err *e);
 
-/* An existing directory. ENOENT, ENOTDIR, ENODATA (empty), EACCES. */
-must_check int image_open_rootfs(const char *path, struct image *out,
-				 struct err *e);
+/*
+ * An existing directory. ENOENT, ENOTDIR, ENODATA (empty), EACCES; ELOOP: the
+ * state directory lies in it.
+ */
+must_check int image_open_rootfs(struct store *s, const char *path,
+				 struct image *out, struct err *e);
 
-/* The image of that name again (from a manifest), with its very root. */
+/* The image of that name again (both from a manifest), with its very root. */
 must_check int image_open_again(struct store *s, const char *name,
 				const char *root, struct image *out,
 				struct err *e);

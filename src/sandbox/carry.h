@@ -28,7 +28,7 @@ struct carry_want {
 	const char *path;	/* relative to that mount's root */
 };
 
-/* An entry of the new upper as it was left: what fs_is_clean() compares. */
+/* An entry of the new upper as it was left: what fs_mount_is_clean() compares. */
 struct carry_seen {
 	char *path;		/* "." is the root itself */
 	uint64_t ino;
@@ -36,33 +36,50 @@ struct carry_seen {
 	uint32_t ctime_ns;
 };
 
+enum {
+	/*
+	 * Names of files with several of them that one layer may have: each
+	 * is carried at every cut, ~60 us with reflinks.
+	 */
+	CARRY_LINK_NAMES_MAX = 10000,
+};
+
 /* The carrying of one mount. */
 struct carry {
 	int from_fd;		/* frozen upper's fs */
 	int to_fd;		/* new upper's fs */
-	bool userxattr;
-	struct vec done;	/* steps, for carry_undo() */
-	struct vec inodes;	/* carried already */
-	struct vec dirs;	/* directories touched, with their times */
+	const char *prefix;	/* of the overlay's own attributes */
+	struct vec steps;	/* struct carry_step, for carry_undo() */
+	struct vec inodes;	/* uint64_t: carried, and the copies */
+	struct vec dirs;	/* struct carry_dir: touched, with their times */
+	struct vec links;	/* struct carry_links found in from_fd */
 	uint64_t copied_bytes;	/* not reflinked */
 	size_t files;
 	size_t reflinked;
 };
 
-void carry_init(struct carry *c, int from_fd, int to_fd, bool userxattr);
+/* prefix: overlay_xattr_prefix(). */
+void carry_init(struct carry *c, int from_fd, int to_fd, const char *prefix);
 void carry_deinit(struct carry *c);
 
 /*
- * Carry the file at path with all its names. 0: carried, or nothing to do
- * (it is not in the frozen upper, or not a regular file, or was carried).
- * On failure what this call did is taken back.
+ * Carry all files that have several names: a copy-up of one of them would
+ * part it from the others. Reads the whole frozen upper, ~4 us an entry. Must
+ * come before the first carry_file(). On failure what it did is taken back.
+ */
+must_check int carry_links(struct carry *c, struct err *e);
+
+/*
+ * Carry the file at path. 0: carried, or nothing to do (it is not in the
+ * frozen upper, or not a regular file, or was carried). On failure what this
+ * call did is taken back.
  */
 must_check int carry_file(struct carry *c, const char *path, struct err *e);
 
 /* Give all touched directories, on both sides, the times they had. */
 must_check int carry_finish(struct carry *c, struct err *e);
 
-/* Everything back as it was before the first carry_file(). */
+/* Everything back as it was before the first step. */
 must_check int carry_undo(struct carry *c, struct err *e);
 
 /* What lies in the new upper now: struct carry_seen, the root first. */
@@ -72,29 +89,30 @@ void carry_seen_deinit(struct vec *seen);
 
 /* A file of a layer with more than one name. */
 struct carry_links {
-	struct vec names;	/* char *, relative paths */
 	uint64_t ino;
+	uint64_t nlink;
+	struct vec names;	/* char *, relative paths */
 };
 
 /*
  * Find the files with several names in a layer: a vector of struct
- * carry_links. Reads the whole layer, ~4 us an entry.
+ * carry_links.
  */
 must_check int carry_find_links(int fs_fd, struct vec *groups, struct err *e);
 must_check int carry_links_copy(struct vec *dst, const struct vec *src);
 void carry_links_deinit(struct vec *groups);
 
 /*
- * Copy hardlink groups from a frozen layer into an empty upper before its
- * overlay is built, so that they stay groups when they are written to.
+ * Copy those groups from the frozen layer from_fd into the new upper before
+ * its overlay is built, so that they stay groups when they are written to.
  */
-must_check int carry_rebuild_links(int from_fd, int to_fd, bool userxattr,
-				   const struct vec *groups, struct err *e);
+must_check int carry_rebuild(struct carry *c, const struct vec *groups,
+			     struct err *e);
 
 /*
- * Make to_fd's owner, mode, times and extended attributes those of from_fd;
- * both directories or regular files opened for reading. The overlay's own
- * attributes are copied only where keep_overlay is set.
+ * Make to_fd's owner, mode, extended attributes and times those of from_fd;
+ * both directories or regular files, opened for reading. Attributes whose
+ * names begin with skip_prefix (NULL: none) are left alone. What is equal is
+ * not written, so that the ctime stays.
  */
-must_check int carry_attributes(int to_fd, int from_fd, bool keep_overlay,
-				struct err *e);
+must_check int carry_attributes(int to_fd, int from_fd, const char *skip_prefix);

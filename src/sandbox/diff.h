@@ -22,7 +22,7 @@ struct diff_file {
  * M: contents, symlink text, device number, mode or owner differ; times alone
  * do not count.
  */
-must_check int diff_snapshots(struct store *store, const struct fs_snapshot *a,
+must_check int diff_snapshots(const struct fs_snapshot *a,
 			      const struct fs_snapshot *b, struct vec *files,
 			      struct err *e);
 

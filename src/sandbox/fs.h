@@ -48,7 +48,8 @@ struct fs_mount {
 	int mnt_fd;		/* live overlay: attach it with move_mount */
 	uint64_t mnt_id;	/* of it; keeps it when attached */
 	struct vec seen;	/* struct carry_seen: upper as it began */
-	bool racy;		/* too young when it was recorded */
+	bool racy;		/* the record was too young to tell changes */
+	struct vec links;	/* struct carry_links in the upper as it began */
 	struct layer *next_upper;	/* prepared, or NULL */
 	int next_fd;		/* prepared overlay, detached, or -1 */
 	int old_fd;		/* after a cut: the overlay before, or -1 */
@@ -155,6 +156,14 @@ struct fs_mount *fs_tree_find_mount(const struct fs_tree *t, uint64_t mnt_id);
 struct fs_mount *fs_tree_find_target(const struct fs_tree *t,
 				     const char *target);
 
+/* A snapshot of nothing; a mount is added, NULL: no memory. */
+static inline void fs_snapshot_init(struct fs_snapshot *s)
+{
+	*s = (struct fs_snapshot){ .mounts = VEC_INIT(struct fs_snapshot_mount) };
+}
+struct fs_snapshot_mount *fs_snapshot_add(struct fs_snapshot *s,
+					  const char *target,
+					  const char *source);
 must_check int fs_snapshot_copy(struct fs_snapshot *dst,
 				const struct fs_snapshot *src);
 void fs_snapshot_deinit(struct fs_snapshot *s);

@@ -87,3 +87,9 @@ struct store_gc {
  */
 must_check int store_gc(struct store *s, struct store_gc *result,
 			struct err *e);
+
+/*
+ * Remove what was put aside to be removed later. Takes as long as the files
+ * are many: for a child process or a moment of rest. Counts into *n.
+ */
+must_check int store_empty_trash(struct store *s, size_t *n, struct err *e);

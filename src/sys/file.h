@@ -7,6 +7,9 @@
  */
 #pragma once
 
+/* This name hides libc's header, so it comes along with it. */
+#include_next <sys/file.h>
+
 #include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -55,12 +58,12 @@ must_check int sys_ficlone(int to_fd, int from_fd);
 must_check int sys_copy_contents(int to_fd, int from_fd);
 
 /*
- * Copy extended attributes of from_fd to to_fd (neither may be O_PATH),
- * those for which want() says true; NULL: all. A file system or privilege
- * that refuses an attribute of namespace "security." is not an error.
+ * Make the extended attributes of to_fd those of from_fd (neither may be
+ * O_PATH), except those whose name begins with skip_prefix (NULL: none), which
+ * are left alone on both. One of namespace "security." that the file system or
+ * a missing privilege refuses is not an error.
  */
-must_check int sys_copy_xattrs(int to_fd, int from_fd,
-			       bool (*want)(const char *name));
+must_check int sys_copy_xattrs(int to_fd, int from_fd, const char *skip_prefix);
 
 must_check int sys_fsetxattr(int fd, const char *name, const void *value,
 			     size_t len);
@@ -84,13 +87,6 @@ must_check int sys_clear_protection(int fd);
 /* Read the whole of a small file: *text is NUL-terminated and malloced. */
 must_check int sys_read_file(int dir_fd, const char *path, size_t max_bytes,
 			     char **text);
-
-/*
- * Remove `name` in dir_fd and everything below it, other mounts excepted
- * (-EBUSY), however deep it is and whatever modes and inode flags its owner
- * gave it. -ENOENT is not an error.
- */
-must_check int sys_remove_tree(int dir_fd, const char *name);
 
 /* DIR stream of a directory descriptor, which stays the caller's. */
 must_check int sys_opendir_fd(int fd, DIR **dir);

@@ -6,6 +6,9 @@
  */
 #pragma once
 
+/* This name hides libc's header, so it comes along with it. */
+#include_next <sys/mount.h>
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -1,0 +1,21 @@
+/* fs_internal.h - what fs.c, cut.c and snapshot.c share of struct fs_tree. */
+#pragma once
+
+#include "base/clock.h"
+#include "sandbox/fs.h"
+
+/* err_set() "cannot <what> '<target>': <errno>", with a remedy. Returns r. */
+int fs_fail(struct err *e, int r, const char *what, const char *target);
+
+/* Vectors of struct layer *: references come and go with them. */
+must_check int fs_layers_copy(struct vec *dst, const struct vec *src);
+void fs_layers_deinit(struct vec *layers);
+
+/* Make and drop the next upper and overlay of one mount. */
+must_check int fs_mount_prepare(struct fs_tree *t, struct fs_mount *m, struct err *e);
+void fs_mount_unprepare(struct fs_tree *t, struct fs_mount *m);
+
+/* m->seen becomes *seen (taken); m->upper is the layer it was seen in. */
+void fs_mount_take_seen(struct fs_mount *m, struct vec *seen);
+
+void fs_undo_free(struct fs_undo *u);

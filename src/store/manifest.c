@@ -1,0 +1,355 @@
+#include "store/manifest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "store/internal.h"
+#include "sys/file.h"
+
+enum {
+	/* 480 layers in 100 mounts take 2 MB. */
+	MANIFEST_MAX_BYTES = 16 << 20,
+};
+
+static void scoped_json(json_t **j)
+{
+	json_decref(*j);
+}
+
+void manifest_init(struct manifest *m)
+{
+	*m = (struct manifest){ .mounts = VEC_INIT(struct manifest_mount) };
+}
+
+void manifest_deinit(struct manifest *m)
+{
+	vec_each(struct manifest_mount, mm, &m->mounts) {
+		free(mm->target);
+		free(mm->source);
+		vec_deinit(&mm->layers);
+	}
+	vec_deinit(&m->mounts);
+	free(m->id);
+	free(m->tag);
+	free(m->parent);
+	free(m->sandbox);
+	free(m->family);
+	free(m->base);
+	manifest_init(m);
+}
+
+struct manifest_mount *manifest_add_mount(struct manifest *m, const char *target,
+					  const char *source)
+{
+	struct manifest_mount *mm = vec_add(&m->mounts);
+	if (!mm)
+		return NULL;
+	mm->layers = (struct vec){ .elem_bytes = STORE_ID_BYTES };
+	mm->target = strdup(target);
+	mm->source = strdup(source);
+	return mm->target && mm->source ? mm : NULL;
+}
+
+int manifest_add_layer(struct manifest_mount *mm, const char *id)
+{
+	if (strlen(id) != STORE_ID_BYTES - 1 || strspn(id, "0123456789abcdef") != strlen(id))
+		return -EINVAL;
+	char *to = vec_add(&mm->layers);
+	if (!to)
+		return -ENOMEM;
+	memcpy(to, id, STORE_ID_BYTES);
+	return 0;
+}
+
+static json_t *mount_to_json(const struct manifest_mount *mm)
+{
+	json_t *layers = json_array();
+	for (size_t i = 0; i < mm->layers.n; i++)
+		if (json_array_append_new(layers, json_string(vec_at(&mm->layers, i)))) {
+			json_decref(layers);
+			return NULL;
+		}
+	return json_pack("{s:s, s:s, s:o}", "target", mm->target, "source", mm->source, "layers",
+			 layers);
+}
+
+static json_t *manifest_to_json(const struct manifest *m)
+{
+	scoped(scoped_json) json_t *mounts = json_array();
+	vec_each(struct manifest_mount, mm, &m->mounts)
+		if (json_array_append_new(mounts, mount_to_json(mm)))
+			return NULL;
+	return json_pack("{s:i, s:s, s:s?, s:s?, s:s, s:s, s:s, s:I, s:I, s:O}", "version",
+			 MANIFEST_VERSION, "id", m->id, "tag", m->tag, "parent", m->parent,
+			 "sandbox", m->sandbox, "family", m->family, "base", m->base, "created_ns",
+			 (json_int_t)m->created_ns, "processes", (json_int_t)m->processes, "mounts",
+			 mounts);
+}
+
+/* Write text to a file of that name, on the disk when it returns 0. */
+static int write_file(int dir_fd, const char *name, const char *text)
+{
+	scoped_fd int fd = sys_openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return fd;
+	int r = sys_write_all(fd, text, strlen(text));
+	return r ? r : sys_fsync(fd);
+}
+
+static int commit(struct store *s, const char *id, const char *text, struct err *e)
+{
+	int dir = store_checkpoints_fd(s);
+	char name[128], temporary[128], random[STORE_ID_BYTES];
+	int r = store_new_id(random, e);
+	if (r)
+		return r;
+	snprintf(name, sizeof(name), "%s.json", id);
+	snprintf(temporary, sizeof(temporary), ".%s.tmp", random);
+	/* gc takes temporary files for left-overs unless this is held. */
+	scoped_fd int lock = store_lock(s, LOCK_SH, e);
+	if (lock < 0)
+		return lock;
+	struct stat st;
+	bool fresh = sys_fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == -ENOENT;
+	r = write_file(dir, temporary, text);
+	if (r == 0)
+		r = sys_renameat2(dir, temporary, dir, name, 0);
+	if (r) {
+		store_fail(e, r, "cannot write the manifest of checkpoint '%s'", id);
+		/* Not there, or gc's: the error to tell is the first one. */
+		int gone = sys_unlinkat(dir, temporary, 0);
+		(void)gone;
+		return r;
+	}
+	r = sys_fsync(dir);
+	if (r) {
+		store_fail(e, r, "cannot commit the manifest of checkpoint '%s'", id);
+		int gone = fresh ? sys_unlinkat(dir, name, 0) : 0;
+		(void)gone;
+	}
+	return r;
+}
+
+int manifest_write(struct store *s, const struct manifest *m, struct err *e)
+{
+	if (!m->id || !m->sandbox || !m->family || !m->base || !m->mounts.n)
+		return err_set(e, EINVAL, "a manifest needs id, sandbox, family, base and mounts");
+	int r = store_check_name("checkpoint id", m->id, e);
+	if (r)
+		return r;
+	scoped(scoped_json) json_t *json = manifest_to_json(m);
+	scoped_free char *text = json ? json_dumps(json, JSON_INDENT(1) | JSON_PRESERVE_ORDER)
+				      : NULL;
+	if (!text) {
+		err_set(e, EINVAL, "checkpoint '%s' has a name or path that is not UTF-8", m->id);
+		return err_remedy(e, "rename it, or mount it under another name");
+	}
+	return commit(s, m->id, text, e);
+}
+
+/* Copy a string of the object; missing or null is an error unless optional. */
+static int take_string(const json_t *from, const char *key, bool optional, char **to)
+{
+	const json_t *j = json_object_get(from, key);
+	if (optional && (!j || json_is_null(j)))
+		return 0;
+	if (!json_is_string(j))
+		return -EBADMSG;
+	*to = strdup(json_string_value(j));
+	return *to ? 0 : -ENOMEM;
+}
+
+static int take_count(const json_t *from, const char *key, uint64_t *to)
+{
+	const json_t *j = json_object_get(from, key);
+	if (!json_is_integer(j) || json_integer_value(j) < 0)
+		return -EBADMSG;
+	*to = (uint64_t)json_integer_value(j);
+	return 0;
+}
+
+static int mount_from_json(const json_t *j, struct manifest *m)
+{
+	const char *target = json_string_value(json_object_get(j, "target"));
+	const char *source = json_string_value(json_object_get(j, "source"));
+	const json_t *layers = json_object_get(j, "layers");
+	if (!target || !source || target[0] != '/' || source[0] != '/' || !json_is_array(layers))
+		return -EBADMSG;
+	struct manifest_mount *mm = manifest_add_mount(m, target, source);
+	if (!mm)
+		return -ENOMEM;
+	size_t i;
+	json_t *layer;
+	json_array_foreach(layers, i, layer) {
+		const char *id = json_string_value(layer);
+		int r = id ? manifest_add_layer(mm, id) : -EINVAL;
+		if (r)
+			return r == -EINVAL ? -EBADMSG : r;
+	}
+	return 0;
+}
+
+static int manifest_from_json(const json_t *j, struct manifest *m)
+{
+	uint64_t version;
+	int r = take_count(j, "version", &version);
+	if (r == 0 && version != MANIFEST_VERSION)
+		r = -EPROTONOSUPPORT;
+	if (r == 0)
+		r = take_string(j, "id", false, &m->id);
+	if (r == 0)
+		r = take_string(j, "tag", true, &m->tag);
+	if (r == 0)
+		r = take_string(j, "parent", true, &m->parent);
+	if (r == 0)
+		r = take_string(j, "sandbox", false, &m->sandbox);
+	if (r == 0)
+		r = take_string(j, "family", false, &m->family);
+	if (r == 0)
+		r = take_string(j, "base", false, &m->base);
+	if (r == 0)
+		r = take_count(j, "created_ns", &m->created_ns);
+	if (r == 0)
+		r = take_count(j, "processes", &m->processes);
+	const json_t *mounts = json_object_get(j, "mounts");
+	if (r == 0 && (!json_is_array(mounts) || !json_array_size(mounts)))
+		r = -EBADMSG;
+	size_t i;
+	json_t *mount;
+	json_array_foreach(mounts, i, mount) {
+		if (r == 0)
+			r = mount_from_json(mount, m);
+	}
+	return r;
+}
+
+static int damaged(struct store *s, const char *id, const char *why, struct err *e)
+{
+	char path[ERR_PATH_BYTES];
+	snprintf(path, sizeof(path), "%s/checkpoints/%s.json", store_path(s), id);
+	err_set(e, EBADMSG, "'%s' is not a manifest: %s", path, why);
+	err_path(e, path);
+	return err_remedy(e, "restore the file, or remove it to give up that checkpoint");
+}
+
+int manifest_read(struct store *s, const char *id, struct manifest *m, struct err *e)
+{
+	int r = store_check_name("checkpoint id", id, e);
+	if (r)
+		return r;
+	char name[128];
+	snprintf(name, sizeof(name), "%s.json", id);
+	scoped_free char *text = NULL;
+	r = sys_read_file(store_checkpoints_fd(s), name, MANIFEST_MAX_BYTES, &text);
+	if (r == -ENOENT)
+		return err_set(e, ENOENT, "there is no checkpoint '%s'", id);
+	if (r == -EFBIG || r == -EISDIR)
+		return damaged(s, id, strerror(-r), e);
+	if (r)
+		return store_fail(e, r, "cannot read the manifest of checkpoint '%s'", id);
+	json_error_t why;
+	scoped(scoped_json) json_t *json = json_loads(text, JSON_REJECT_DUPLICATES, &why);
+	if (!json)
+		return damaged(s, id, why.text, e);
+	struct manifest found;
+	manifest_init(&found);
+	r = manifest_from_json(json, &found);
+	if (r == 0 && strcmp(found.id, id))
+		r = -EBADMSG;
+	if (r == 0) {
+		*m = found;
+		return 0;
+	}
+	manifest_deinit(&found);
+	if (r == -EPROTONOSUPPORT)
+		return damaged(s, id, "it has another version than this program knows", e);
+	if (r == -EBADMSG)
+		return damaged(s, id, "a field is missing or has a wrong value", e);
+	return store_fail(e, r, "cannot read the manifest of checkpoint '%s'", id);
+}
+
+int manifest_remove(struct store *s, const char *id, struct err *e)
+{
+	int r = store_check_name("checkpoint id", id, e);
+	if (r)
+		return r;
+	char name[128];
+	snprintf(name, sizeof(name), "%s.json", id);
+	r = sys_unlinkat(store_checkpoints_fd(s), name, 0);
+	if (r == -ENOENT)
+		return err_set(e, ENOENT, "there is no checkpoint '%s'", id);
+	if (r == 0)
+		r = sys_fsync(store_checkpoints_fd(s));
+	return r ? store_fail(e, r, "cannot remove the manifest of checkpoint '%s'", id) : 0;
+}
+
+static int oldest_first(const void *a, const void *b)
+{
+	const struct manifest *x = a, *y = b;
+	if (x->created_ns != y->created_ns)
+		return x->created_ns < y->created_ns ? -1 : 1;
+	return strcmp(x->id, y->id);
+}
+
+static void scoped_dir(DIR **dir)
+{
+	if (*dir)
+		closedir(*dir);
+}
+
+/* One entry of the directory: a manifest, or nothing of ours. */
+static int list_entry(struct store *s, const char *name, struct vec *list, struct err *e)
+{
+	size_t len = strlen(name);
+	if (name[0] == '.')
+		return 0;
+	char id[256];
+	if (len <= 5 || strcmp(name + len - 5, ".json")) {
+		snprintf(id, sizeof(id), "%s", name);
+		return damaged(s, id, "its name does not end in .json", e);
+	}
+	snprintf(id, sizeof(id), "%.*s", (int)(len - 5), name);
+	struct manifest m;
+	int r = manifest_read(s, id, &m, e);
+	if (r == -ENOENT)
+		return 0;	/* removed while we were reading */
+	if (r)
+		return r;
+	struct manifest *to = vec_add(list);
+	if (!to) {
+		manifest_deinit(&m);
+		return err_set(e, ENOMEM, "no memory");
+	}
+	*to = m;
+	return 0;
+}
+
+int manifest_list(struct store *s, struct vec *list, struct err *e)
+{
+	scoped(scoped_dir) DIR *dir = NULL;
+	int r = sys_opendir_fd(store_checkpoints_fd(s), &dir);
+	if (r)
+		return store_fail(e, r, "cannot read '%s/checkpoints'", store_path(s));
+	struct vec found = VEC_INIT(struct manifest);
+	struct dirent *d;
+	while (r == 0 && (d = readdir(dir)))
+		r = list_entry(s, d->d_name, &found, e);
+	if (r) {
+		manifest_list_deinit(&found);
+		return r;
+	}
+	if (found.n)
+		qsort(found.data, found.n, sizeof(struct manifest), oldest_first);
+	*list = found;
+	return 0;
+}
+
+void manifest_list_deinit(struct vec *list)
+{
+	vec_each(struct manifest, m, list)
+		manifest_deinit(m);
+	vec_deinit(list);
+}

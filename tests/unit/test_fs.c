@@ -1,0 +1,614 @@
+/* The overlays of an incarnation: cut, take back, roll back, clean or not. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fsbox.h"
+#include "harness/harness.h"
+#include "sandbox/overlay.h"
+#include "sys/fault.h"
+#include "sys/mount.h"
+
+struct run {
+	struct fs_tree *tree;
+	struct guest guest;
+};
+
+static void begin(struct run *r, struct fsbox *b, const struct fs_snapshot *s)
+{
+	struct err e = ERR_INIT;
+	t_ok_e(fs_tree_new(b->store, b->root, &b->spec, s, &r->tree, &e), &e);
+	guest_start(&r->guest, b, r->tree);
+}
+
+static void end(struct run *r)
+{
+	guest_stop(&r->guest);
+	fs_tree_free(r->tree);
+}
+
+/* Carry those files of the root and cut. */
+static int try_cut(struct run *r, const char *const *names, size_t n, struct fs_cut *cut,
+		   struct fs_snapshot *out, struct err *e)
+{
+	struct carry_want want[8] = { 0 };
+	for (size_t i = 0; i < n; i++)
+		want[i].path = names[i];
+	*cut = (struct fs_cut){ .mntns_fd = r->guest.mntns_fd, .carry = want, .n_carry = n,
+				.writers = n > 0 };
+	return fs_cut(r->tree, cut, out, e);
+}
+
+static struct fs_cut cut(struct run *r, const char *name, struct fs_snapshot *out)
+{
+	struct err e = ERR_INIT;
+	struct fs_cut c;
+	t_ok_e(try_cut(r, &name, name != NULL, &c, out, &e), &e);
+	t_ok_e(fs_settle(r->tree, r->guest.mntns_fd, &e), &e);
+	return c;
+}
+
+static void carried_file_goes_on(struct fsbox *b)
+{
+	struct run r;
+	struct fs_snapshot s;
+	begin(&r, b, NULL);
+	struct guest *g = &r.guest;
+	int mounts = guest_mounts(g);
+	t_ok(guest_mkdir(g, "/data/new"));
+	t_ok(guest_chmod(g, "/data/new", 0751));
+	t_ok(guest_open(g, 1, "/data/new/log", O_RDWR | O_CREAT | O_APPEND));
+	t_ok(guest_write(g, 1, "one"));
+	t_ok(guest_open(g, 2, "/data/new/map", O_RDWR | O_CREAT));
+	t_ok(guest_write(g, 2, "xxxx"));
+	t_ok(guest_map(g, 2));
+	t_ok(guest_open(g, 3, "/data/low.txt", O_RDWR));
+	t_ok(guest_write(g, 3, "LOW"));
+	uint64_t ino = guest_fd_ino(g, 1), low_ino = guest_fd_ino(g, 3);
+	static const char *const names[] = { "data/new/log", "data/new/map", "data/low.txt",
+					     "data/new/log", "data/sub/deep.txt", "no/such" };
+	struct err e = ERR_INIT;
+	struct fs_cut c;
+	t_ok_e(try_cut(&r, names, 6, &c, &s, &e), &e);
+	t_ok_e(fs_settle(r.tree, g->mntns_fd, &e), &e);
+	t_eq(c.stats.mounts, 1);
+	t_eq(c.stats.carried, 3);
+	t_eq(c.stats.reflinked, strcmp(b->fs, "xfs") ? 0 : 3);
+	/* Old descriptors, mappings and new opens are one file. */
+	t_ok(guest_write(g, 1, "two"));
+	t_ok(guest_poke(g, 2, "yy"));
+	t_ok(guest_write(g, 3, "!"));
+	t_str_eq(guest_get(g, "/data/new/log"), "onetwo");
+	t_str_eq(guest_get(g, "/data/new/map"), "yyxx");
+	t_str_eq(guest_get(g, "/data/low.txt"), "LOW!");
+	t_eq(guest_ino(g, "/data/new/log"), ino);
+	/*
+	 * Of a file that came from the base, only as real root: without
+	 * CAP_DAC_READ_SEARCH in the initial namespace overlayfs keeps no
+	 * origin, and the number becomes the copy's at the first cut.
+	 */
+	if (!b->userns)
+		t_eq(guest_ino(g, "/data/low.txt"), low_ino);
+	t_eq(guest_root_id(g), ((struct fs_mount *)vec_at(&r.tree->mounts, 0))->mnt_id);
+	/* What was mounted inside still is. */
+	t_eq(guest_mounts(g), mounts);
+	t_str_eq(guest_get(g, "/etc/hosts"), "mounted");
+	t_assert(guest_exists(g, "/dev/pts"));
+	/* And the frozen layer has what was there. */
+	t_str_eq(snapshot_get(b, &s, "/data/new/log"), "one");
+	t_str_eq(snapshot_get(b, &s, "/data/new/map"), "xxxx");
+	t_str_eq(snapshot_get(b, &s, "/data/low.txt"), "LOW");
+	fs_snapshot_deinit(&s);
+	end(&r);
+}
+TEST(cut_keeps_open_files_and_freezes_copies, .timeout_s = 60)
+{
+	fsbox_each(carried_file_goes_on);
+}
+
+static void forty(struct fsbox *b)
+{
+	enum { ROUNDS = 40 };
+	struct run r;
+	struct fs_snapshot s[ROUNDS];
+	struct err e = ERR_INIT;
+	char name[64], want[ROUNDS + 1] = "";
+	begin(&r, b, NULL);
+	struct guest *g = &r.guest;
+	t_ok(guest_open(g, 1, "/data/log", O_RDWR | O_CREAT | O_APPEND));
+	uint64_t ino = guest_fd_ino(g, 1), swap_ns = 0;
+	int mounts = guest_mounts(g);
+	for (int i = 0; i < ROUNDS; i++) {
+		t_ok_e(fs_prepare(r.tree, &e), &e);
+		t_ok(guest_write(g, 1, "x"));
+		snprintf(name, sizeof(name), "/data/file%d", i);
+		t_ok(guest_put(g, name, name));
+		if (i)
+			t_ok(guest_unlink(g, "/data/only"));
+		else
+			t_ok(guest_unlink(g, "/data/low.txt"));
+		snprintf(name, sizeof(name), "%d", i);
+		t_ok(guest_put(g, "/data/only", name));
+		struct fs_cut c = cut(&r, "data/log", &s[i]);
+		t_eq(c.stats.carried, 1);
+		swap_ns += c.stats.times.total_ns;
+		t_eq(guest_mounts(g), mounts);
+		t_eq(guest_ino(g, "/data/log"), ino);
+	}
+	t_note("%s: %llu us a cut", b->fs, (unsigned long long)swap_ns / ROUNDS / 1000);
+	for (int i = 0; i < ROUNDS; i++) {
+		want[i] = 'x';
+		t_str_eq(snapshot_get(b, &s[i], "/data/log"), want);
+		snprintf(name, sizeof(name), "%d", i);
+		t_str_eq(snapshot_get(b, &s[i], "/data/only"), name);
+		t_str_eq(snapshot_get(b, &s[i], "/data/file0"), "/data/file0");
+		t_str_eq(snapshot_get(b, &s[i], "/data/low.txt"), strerror(ENOENT));
+		snprintf(name, sizeof(name), "/data/file%d", i + 1);
+		t_str_eq(snapshot_get(b, &s[i], name), strerror(ENOENT));
+		fs_snapshot_deinit(&s[i]);
+	}
+	end(&r);
+}
+TEST(forty_cuts_in_a_row, .timeout_s = 120)
+{
+	fsbox_each(forty);
+}
+
+static void clean(struct fsbox *b)
+{
+	struct run r;
+	struct fs_snapshot s, again;
+	struct err e = ERR_INIT;
+	begin(&r, b, NULL);
+	struct guest *g = &r.guest;
+	t_assert(fs_is_clean(r.tree, false));
+	t_str_eq(guest_get(g, "/data/low.txt"), "low");
+	t_assert(fs_is_clean(r.tree, false));
+	t_eq(cut(&r, NULL, &s).stats.mounts, 0);
+	fs_snapshot_deinit(&s);
+	t_ok(guest_open(g, 1, "/data/new", O_RDWR | O_CREAT));
+	t_assert(!fs_is_clean(r.tree, false));
+	t_eq(cut(&r, "data/new", &s).stats.mounts, 1);
+	/* Carried and untouched; dirty as soon as somebody could write to it. */
+	t_assert(fs_is_clean(r.tree, false));
+	t_assert(!fs_is_clean(r.tree, true));
+	t_ok_e(fs_prepare(r.tree, &e), &e);
+	t_assert(fs_is_clean(r.tree, false));
+	t_eq(cut(&r, NULL, &again).stats.mounts, 0);
+	struct fs_snapshot_mount *first = s.mounts.data, *second = again.mounts.data;
+	t_eq(first->layers.n, 1);
+	t_eq(second->layers.n, 1);
+	t_assert(*(struct layer **)first->layers.data == *(struct layer **)second->layers.data);
+	fs_snapshot_deinit(&again);
+	t_ok(guest_write(g, 1, "x"));
+	t_assert(!fs_is_clean(r.tree, false));
+	t_ok(guest_close(g, 1));
+	t_eq(cut(&r, NULL, &again).stats.mounts, 1);
+	t_assert(fs_is_clean(r.tree, false));
+	/* Down in the tree, and the root itself. */
+	t_ok(guest_unlink(g, "/data/sub/deep.txt"));
+	t_assert(!fs_is_clean(r.tree, false));
+	fs_snapshot_deinit(&again);
+	t_eq(cut(&r, NULL, &again).stats.mounts, 1);
+	t_ok(guest_chmod(g, "/", 0711));
+	t_assert(!fs_is_clean(r.tree, false));
+	fs_snapshot_deinit(&s);
+	fs_snapshot_deinit(&again);
+	end(&r);
+}
+TEST(upper_is_clean_until_something_changes, .timeout_s = 60)
+{
+	fsbox_each(clean);
+}
+
+static void root_attributes(struct fsbox *b)
+{
+	struct run r, twin;
+	struct fs_snapshot s;
+	struct err e = ERR_INIT;
+	struct stat st;
+	begin(&r, b, NULL);
+	t_ok_e(fs_prepare(r.tree, &e), &e);
+	/* Changed after the next root was made. */
+	t_ok(guest_chmod(&r.guest, "/", 0711));
+	cut(&r, NULL, &s);
+	struct fs_mount *m = vec_at(&r.tree->mounts, 0);
+	t_sys(fstat(m->mnt_fd, &st));
+	t_eq(st.st_mode & 07777, 0711);
+	begin(&twin, b, &s);
+	m = vec_at(&twin.tree->mounts, 0);
+	t_sys(fstat(m->mnt_fd, &st));
+	t_eq(st.st_mode & 07777, 0711);
+	end(&twin);
+	fs_snapshot_deinit(&s);
+	end(&r);
+	/* A root that was made read-only stays so over a cut of it. */
+	t_ok_e(fs_tree_new(b->store, b->root, &b->spec, NULL, &r.tree, &e), &e);
+	m = vec_at(&r.tree->mounts, 0);
+	t_sys(mkdirat(m->mnt_fd, "late", 0755));
+	t_ok(sys_mount_setattr(m->mnt_fd, "", AT_EMPTY_PATH, MOUNT_ATTR_RDONLY, 0));
+	guest_start(&r.guest, b, r.tree);
+	t_eq(guest_put(&r.guest, "/data/x", "x"), -EROFS);
+	t_eq(cut(&r, NULL, &s).stats.mounts, 1);
+	t_assert(guest_exists(&r.guest, "/late"));
+	t_eq(guest_put(&r.guest, "/data/y", "y"), -EROFS);
+	fs_snapshot_deinit(&s);
+	end(&r);
+}
+TEST(root_attributes_and_mount_flags_survive, .timeout_s = 60)
+{
+	fsbox_each(root_attributes);
+}
+
+static void add_volumes(struct fsbox *b)
+{
+	char text[400];
+	struct err e = ERR_INIT;
+	snprintf(text, sizeof(text), "%s:/vol:cow", b->volume);
+	t_ok_e(spec_add_volume(&b->spec, text, &e), &e);
+	snprintf(text, sizeof(text), "%s/data:/vol/inner:cow", b->root);
+	t_ok_e(spec_add_volume(&b->spec, text, &e), &e);
+}
+
+static void volumes(struct fsbox *b)
+{
+	struct run r;
+	struct fs_snapshot s[4];
+	add_volumes(b);
+	begin(&r, b, NULL);
+	struct guest *g = &r.guest;
+	int mounts = guest_mounts(g);
+	t_eq(r.tree->mounts.n, 3);
+	t_ok(guest_put(g, "/vol/v.txt", "1"));
+	t_eq(cut(&r, NULL, &s[0]).stats.mounts, 1);
+	t_eq(guest_mounts(g), mounts);
+	t_str_eq(guest_get(g, "/vol/inner/low.txt"), "low");
+	t_ok(guest_put(g, "/vol/inner/low.txt", "2"));
+	t_ok(guest_put(g, "/data/low.txt", "2"));
+	t_eq(cut(&r, NULL, &s[1]).stats.mounts, 2);
+	t_ok(guest_put(g, "/vol/v.txt", "3"));
+	t_ok(guest_put(g, "/vol/inner/low.txt", "3"));
+	t_ok(guest_put(g, "/data/low.txt", "3"));
+	t_eq(cut(&r, NULL, &s[2]).stats.mounts, 3);
+	t_ok(guest_put(g, "/vol/v.txt", "4"));
+	t_ok(guest_put(g, "/vol/inner/low.txt", "4"));
+	t_eq(cut(&r, NULL, &s[3]).stats.mounts, 2);
+	t_eq(guest_mounts(g), mounts);
+	t_str_eq(guest_get(g, "/etc/hosts"), "mounted");
+	static const char *const want[4][3] = {
+		{ "1", "low", "low" }, { "1", "2", "2" }, { "3", "3", "3" }, { "4", "4", "3" }
+	};
+	for (int i = 0; i < 4; i++) {
+		t_str_eq(snapshot_get(b, &s[i], "/vol/v.txt"), want[i][0]);
+		t_str_eq(snapshot_get(b, &s[i], "/vol/inner/low.txt"), want[i][1]);
+		t_str_eq(snapshot_get(b, &s[i], "/data/low.txt"), want[i][2]);
+	}
+	for (int i = 0; i < 4; i++)
+		fs_snapshot_deinit(&s[i]);
+	end(&r);
+}
+TEST(cow_volumes_are_cut_with_the_root_or_alone, .timeout_s = 60)
+{
+	fsbox_each(volumes);
+}
+
+static void links(struct fsbox *b)
+{
+	struct run r, twin;
+	struct fs_snapshot s, loaded;
+	struct err e = ERR_INIT;
+	begin(&r, b, NULL);
+	struct guest *g = &r.guest;
+	t_ok(guest_mkdir(g, "/data/d"));
+	t_ok(guest_put(g, "/data/d/a", "one"));
+	t_ok(guest_link(g, "/data/d/a", "/data/sub/b"));
+	t_ok(guest_link(g, "/data/d/a", "/c"));
+	t_ok(guest_open(g, 1, "/c", O_RDWR | O_APPEND));
+	struct fs_cut c = cut(&r, "c", &s);
+	t_eq(c.stats.carried, 1);
+	t_ok(guest_write(g, 1, "two"));
+	t_str_eq(guest_get(g, "/data/d/a"), "onetwo");
+	t_str_eq(guest_get(g, "/data/sub/b"), "onetwo");
+	t_ok(guest_put(g, "/data/d/a", "three"));
+	t_str_eq(guest_get(g, "/c"), "three");
+	/* After a rollback they are one file, too; and from a manifest. */
+	struct manifest m;
+	manifest_init(&m);
+	t_ok(fs_snapshot_save(&s, &m));
+	t_ok_e(fs_snapshot_load(b->store, &m, &loaded, &e), &e);
+	manifest_deinit(&m);
+	for (int i = 0; i < 2; i++) {
+		begin(&twin, b, i ? &loaded : &s);
+		t_assert(fs_is_clean(twin.tree, false));
+		t_str_eq(guest_get(&twin.guest, "/data/sub/b"), "one");
+		t_ok(guest_put(&twin.guest, "/data/sub/b", "twin"));
+		t_str_eq(guest_get(&twin.guest, "/c"), "twin");
+		t_str_eq(guest_get(&twin.guest, "/data/d/a"), "twin");
+		end(&twin);
+	}
+	fs_snapshot_deinit(&loaded);
+	fs_snapshot_deinit(&s);
+	/* Without an open descriptor they are kept together as well. */
+	t_ok(guest_close(g, 1));
+	cut(&r, NULL, &s);
+	t_ok(guest_put(g, "/c", "four"));
+	t_str_eq(guest_get(g, "/data/d/a"), "four");
+	fs_snapshot_deinit(&s);
+	end(&r);
+}
+TEST(hardlinks_stay_one_file, .timeout_s = 60)
+{
+	fsbox_each(links);
+}
+
+static void renamed_directory(struct fsbox *b)
+{
+	struct run r;
+	struct fs_snapshot s, t;
+	begin(&r, b, NULL);
+	struct guest *g = &r.guest;
+	int renamed = guest_rename(g, "/data/sub", "/data/moved");
+	if (b->userns) {
+		t_eq(renamed, -EXDEV);	/* mv copes: it copies */
+		end(&r);
+		return;
+	}
+	t_ok(renamed);
+	t_ok(guest_open(g, 1, "/data/moved/deep.txt", O_RDWR | O_APPEND));
+	t_ok(guest_write(g, 1, "er"));
+	cut(&r, "data/moved/deep.txt", &s);
+	t_str_eq(guest_get(g, "/data/moved/deep.txt"), "deeper");
+	t_ok(guest_rename(g, "/data/moved", "/again"));
+	t_str_eq(guest_get(g, "/again/deep.txt"), "deeper");
+	cut(&r, "again/deep.txt", &t);
+	t_ok(guest_write(g, 1, "!"));
+	t_str_eq(guest_get(g, "/again/deep.txt"), "deeper!");
+	t_str_eq(snapshot_get(b, &s, "/data/moved/deep.txt"), "deeper");
+	t_str_eq(snapshot_get(b, &s, "/data/sub/deep.txt"), strerror(ENOENT));
+	t_str_eq(snapshot_get(b, &t, "/again/deep.txt"), "deeper");
+	t_str_eq(snapshot_get(b, &t, "/data/moved/deep.txt"), strerror(ENOENT));
+	fs_snapshot_deinit(&s);
+	fs_snapshot_deinit(&t);
+	end(&r);
+}
+TEST(renamed_directories_are_followed, .timeout_s = 60)
+{
+	fsbox_each(renamed_directory);
+}
+
+/* State for the sweeps: files that the cut carries, a volume, links. */
+static void dirty(struct guest *g)
+{
+	t_ok(guest_put(g, "/data/log", "log"));
+	t_ok(guest_open(g, 1, "/data/log", O_RDWR | O_APPEND));
+	t_ok(guest_put(g, "/l1", "link"));
+	if (!guest_exists(g, "/data/l2"))
+		t_ok(guest_link(g, "/l1", "/data/l2"));
+	t_ok(guest_put(g, "/vol/v.txt", "vol"));
+	t_ok(guest_chmod(g, "/", 0755));
+}
+
+/* All is as dirty() left it, and live. */
+static void check_live(struct run *r, int mounts)
+{
+	struct guest *g = &r->guest;
+	t_eq(guest_mounts(g), mounts);
+	t_eq(guest_root_id(g), ((struct fs_mount *)vec_at(&r->tree->mounts, 0))->mnt_id);
+	t_str_eq(guest_get(g, "/data/log"), "log");
+	t_eq(guest_ino(g, "/data/log"), guest_fd_ino(g, 1));
+	t_ok(guest_put(g, "/l1", "linked"));
+	t_str_eq(guest_get(g, "/data/l2"), "linked");
+	t_str_eq(guest_get(g, "/vol/v.txt"), "vol");
+	t_str_eq(guest_get(g, "/vol/inner/low.txt"), "low");
+	t_str_eq(guest_get(g, "/etc/hosts"), "mounted");
+	t_assert(guest_exists(g, "/dev/pts"));
+}
+
+static const char *const sweep_carry[] = { "data/log" };
+
+static void sweep_cut(struct fsbox *b)
+{
+	struct run r;
+	struct fs_snapshot s;
+	struct fs_cut c;
+	struct err e = ERR_INIT;
+	add_volumes(b);
+	begin(&r, b, NULL);
+	struct guest *g = &r.guest;
+	int mounts = guest_mounts(g);
+	int layers = count_entries(b, "layers");
+	dirty(g);
+	int fds = count_fds();
+	unsigned n = 0, failed = 0;
+	for (;;) {
+		e = ERR_INIT;
+		sys_fault_arm(++n, EIO);
+		int got = try_cut(&r, sweep_carry, 1, &c, &s, &e);
+		const char *fired = sys_fault_fired();
+		sys_fault_arm(0, 0);
+		if (got == 0 && !fired)
+			break;
+		if (got == 0) {	/* the call was one whose failure is no matter */
+			t_ok_e(fs_uncut(r.tree, g->mntns_fd, &e), &e);
+			fs_snapshot_deinit(&s);
+		} else {
+			failed++;
+			if (e.broken)
+				t_fail("call %u (%s) broke it: %s", n, fired, e.cause);
+			t_assert(e.cause[0]);
+		}
+		check_live(&r, mounts);
+		t_eq(count_fds(), fds);
+		t_eq(count_entries(b, "layers"), layers);
+	}
+	t_note("%s: %u calls, %u of them failed the cut", b->fs, n - 1, failed);
+	t_ok_e(fs_settle(r.tree, g->mntns_fd, &e), &e);
+	check_live(&r, mounts);
+	fs_snapshot_deinit(&s);
+	end(&r);
+}
+TEST(cut_fails_whole_at_every_call, .timeout_s = 240)
+{
+	fsbox_each(sweep_cut);
+}
+
+static void sweep_uncut(struct fsbox *b)
+{
+	struct run r;
+	struct fs_snapshot s;
+	struct fs_cut c;
+	struct err e = ERR_INIT;
+	add_volumes(b);
+	begin(&r, b, NULL);
+	struct guest *g = &r.guest;
+	int mounts = guest_mounts(g), fds = 0;
+	dirty(g);
+	const char *fired = "";
+	for (unsigned n = 1; fired; n++) {
+		t_ok_e(try_cut(&r, sweep_carry, 1, &c, &s, &e), &e);
+		/* Written through the new overlay: lost, as it must be. */
+		sys_fault_arm(n, EIO);
+		int got = fs_uncut(r.tree, g->mntns_fd, &e);
+		fired = sys_fault_fired();
+		sys_fault_arm(0, 0);
+		if (got)
+			t_fail("uncut failed by one %s: %s", fired, e.cause);
+		fs_snapshot_deinit(&s);
+		check_live(&r, mounts);
+		t_eq(r.tree->state, FS_LIVE);
+		if (!fds)
+			fds = count_fds();
+		t_eq(count_fds(), fds);
+	}
+	/* The same for what makes it stand. */
+	for (unsigned n = 1; n < 40; n++) {
+		t_ok(guest_put(g, "/vol/v.txt", "vol"));
+		t_ok_e(try_cut(&r, sweep_carry, 1, &c, &s, &e), &e);
+		sys_fault_arm(n, EIO);
+		t_ok_e(fs_settle(r.tree, g->mntns_fd, &e), &e);
+		sys_fault_arm(0, 0);
+		fs_snapshot_deinit(&s);
+		check_live(&r, mounts);
+	}
+	end(&r);
+}
+TEST(uncut_and_settle_survive_any_single_failure, .timeout_s = 240)
+{
+	fsbox_each(sweep_uncut);
+}
+
+static void sweep_new(struct fsbox *b)
+{
+	struct run r;
+	struct fs_snapshot s;
+	struct err e = ERR_INIT;
+	add_volumes(b);
+	begin(&r, b, NULL);
+	dirty(&r.guest);
+	cut(&r, "data/log", &s);
+	int layers = count_entries(b, "layers"), fds = count_fds();
+	const char *fired = "";
+	for (unsigned n = 1; fired; n++) {
+		struct fs_tree *t = NULL;
+		sys_fault_arm(n, ENOSPC);
+		int got = fs_tree_new(b->store, b->root, &b->spec, &s, &t, &e);
+		fired = sys_fault_fired();
+		sys_fault_arm(0, 0);
+		if (got == 0)
+			fs_tree_free(t);
+		t_eq(count_fds(), fds);
+		t_eq(count_entries(b, "layers"), layers);
+	}
+	fired = "";
+	for (unsigned n = 1; fired; n++) {
+		sys_fault_arm(n, ENOSPC);
+		int got = fs_prepare(r.tree, &e);
+		fired = sys_fault_fired();
+		sys_fault_arm(0, 0);
+		if (got)
+			t_assert(e.cause[0]);
+	}
+	fs_snapshot_deinit(&s);
+	end(&r);
+}
+TEST(new_trees_fail_without_a_trace, .timeout_s = 120)
+{
+	fsbox_each(sweep_new);
+}
+
+static void nested_bind(struct fsbox *b)
+{
+	struct run r;
+	struct fs_snapshot s;
+	struct fs_cut c;
+	struct err e = ERR_INIT;
+	begin(&r, b, NULL);
+	t_ok(guest_put(&r.guest, "/data/x", "x"));
+	t_ok(guest_bind(&r.guest, "/data", "/old"));
+	t_eq(try_cut(&r, NULL, 0, &c, &s, &e), -EBUSY);
+	t_assert(strstr(e.cause, "/old"));
+	t_str_eq(guest_get(&r.guest, "/old/x"), "x");
+	end(&r);
+}
+TEST(bind_mount_of_the_overlay_is_refused, .timeout_s = 60)
+{
+	fsbox_each(nested_bind);
+}
+
+static void full_disk(struct fsbox *b)
+{
+	struct run r;
+	struct fs_snapshot s;
+	struct fs_cut c;
+	struct err e = ERR_INIT;
+	begin(&r, b, NULL);
+	struct guest *g = &r.guest;
+	t_ok(guest_open(g, 1, "/data/big", O_RDWR | O_CREAT));
+	char text[FSBOX_TEXT] = "";
+	memset(text, 'x', sizeof(text) - 1);
+	/* More than half of it: the copy cannot fit. */
+	for (int i = 0; i < 4000; i++)
+		t_ok(guest_write(g, 1, text));
+	int layers = count_entries(b, "layers");
+	static const char *const names[] = { "data/big" };
+	t_eq(try_cut(&r, names, 1, &c, &s, &e), -ENOSPC);
+	t_assert(e.remedy[0]);
+	t_assert(!e.broken);
+	t_ok(guest_write(g, 1, "end"));
+	t_eq(guest_ino(g, "/data/big"), guest_fd_ino(g, 1));
+	t_eq(count_entries(b, "layers"), layers);
+	end(&r);
+}
+TEST(full_disk_fails_a_cut_and_harms_nothing, .timeout_s = 60)
+{
+	fsbox_small(full_disk, "2m");
+}
+
+static void many(struct fsbox *b)
+{
+	struct run r;
+	struct fs_snapshot s;
+	struct fs_cut c;
+	struct err e = ERR_INIT;
+	begin(&r, b, NULL);
+	int got = 0, n = 0;
+	for (; got == 0 && n < 500; n++) {
+		t_ok(guest_put(&r.guest, "/data/n", "n"));
+		got = try_cut(&r, NULL, 0, &c, &s, &e);
+		if (got)
+			break;
+		t_ok_e(fs_settle(r.tree, r.guest.mntns_fd, &e), &e);
+		fs_snapshot_deinit(&s);
+	}
+	t_eq(got, -E2BIG);
+	t_eq(n, OVERLAY_LOWERS_MAX - 1);
+	t_assert(e.remedy[0]);
+	t_str_eq(guest_get(&r.guest, "/data/n"), "n");
+	end(&r);
+}
+TEST(a_chain_that_is_too_long_is_refused, .timeout_s = 120)
+{
+	fsbox_small(many, "64m");
+}
