@@ -54,7 +54,7 @@ static int error_by_name(const char *name)
 	return EIO;
 }
 
-static __attribute__((constructor)) void fault_from_environment(void)
+static __attribute__((constructor(1000))) void fault_from_environment(void)
 {
 	const char *text = getenv("MULLIGAN_FAULT");
 	if (!text || !isdigit((unsigned char)*text))
