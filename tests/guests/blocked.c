@@ -47,7 +47,7 @@ static void block_write(void)
 
 static void block_poll(void)
 {
-	struct pollfd p = { .fd = fds[0], .events = POLLIN };
+	struct pollfd p = {.fd = fds[0], .events = POLLIN};
 	guest_eq(poll(&p, 1, -1), 1);
 	guest_eq(p.revents, POLLIN);
 	check_byte();
@@ -55,15 +55,15 @@ static void block_poll(void)
 
 static void block_poll_timeout(void)
 {
-	struct pollfd p = { .fd = fds[0], .events = POLLIN };
+	struct pollfd p = {.fd = fds[0], .events = POLLIN};
 	guest_eq(poll(&p, 1, 600000), 1);
 	check_byte();
 }
 
 static void block_ppoll(void)
 {
-	struct pollfd p = { .fd = fds[0], .events = POLLIN };
-	struct timespec ts = { .tv_sec = 600 };
+	struct pollfd p = {.fd = fds[0], .events = POLLIN};
+	struct timespec ts = {.tv_sec = 600};
 	sigset_t set;
 	sigfillset(&set);
 	guest_eq(ppoll(&p, 1, &ts, &set), 1);
@@ -83,7 +83,7 @@ static void block_select(void)
 static void block_pselect(void)
 {
 	fd_set set;
-	struct timespec ts = { .tv_sec = 600 };
+	struct timespec ts = {.tv_sec = 600};
 	FD_ZERO(&set);
 	FD_SET(fds[0], &set);
 	guest_eq(pselect(fds[0] + 1, &set, NULL, NULL, &ts, NULL), 1);
@@ -93,7 +93,7 @@ static void block_pselect(void)
 static void block_epoll(void)
 {
 	int epoll = (int)guest_sys(epoll_create1(0));
-	struct epoll_event event = { .events = EPOLLIN, .data.u64 = 42 }, got;
+	struct epoll_event event = {.events = EPOLLIN, .data.u64 = 42}, got;
 	guest_sys(epoll_ctl(epoll, EPOLL_CTL_ADD, fds[0], &event));
 	guest_eq(epoll_wait(epoll, &got, 1, -1), 1);
 	guest_eq(got.data.u64, 42);
@@ -111,7 +111,7 @@ static void block_futex(void)
 
 static void block_futex_timeout(void)
 {
-	struct timespec ts = { .tv_sec = 600 };
+	struct timespec ts = {.tv_sec = 600};
 	while (__atomic_load_n(word, __ATOMIC_ACQUIRE) == 0) {
 		long r = syscall(SYS_futex, word, FUTEX_WAIT, 0, &ts, NULL, 0);
 		guest_check(r == 0 || errno == EAGAIN);
@@ -144,7 +144,7 @@ static void block_sigwait(void)
 {
 	sigset_t set;
 	siginfo_t info;
-	struct timespec ts = { .tv_sec = 600 };
+	struct timespec ts = {.tv_sec = 600};
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &set, NULL);
@@ -171,7 +171,7 @@ static void block_waitid(void)
 static void block_lock(void)
 {
 	/* the child holds the lock until it ends */
-	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 	int fd = (int)guest_sys(open("lock", O_RDWR));
 	guest_sys(fcntl(fd, F_SETLKW, &l));
 	guest_check(guest_go());
@@ -208,28 +208,28 @@ static const struct {
 	void (*block)(void);
 	void (*wake)(pid_t parent);
 } kinds[] = {
-	{ "read", block_read, wake_byte },
-	{ "write", block_write, wake_drain },
-	{ "poll", block_poll, wake_byte },
-	{ "poll-timeout", block_poll_timeout, wake_byte },
-	{ "ppoll", block_ppoll, wake_byte },
-	{ "select", block_select, wake_byte },
-	{ "pselect", block_pselect, wake_byte },
-	{ "epoll", block_epoll, wake_byte },
-	{ "futex", block_futex, wake_word },
-	{ "futex-timeout", block_futex_timeout, wake_word },
-	{ "pause", block_pause, wake_signal },
-	{ "sigsuspend", block_sigsuspend, wake_signal },
-	{ "sigtimedwait", block_sigwait, wake_signal },
-	{ "wait4", block_wait, wake_nothing },
-	{ "waitid", block_waitid, wake_nothing },
-	{ "lock", block_lock, wake_nothing },
+	{"read", block_read, wake_byte},
+	{"write", block_write, wake_drain},
+	{"poll", block_poll, wake_byte},
+	{"poll-timeout", block_poll_timeout, wake_byte},
+	{"ppoll", block_ppoll, wake_byte},
+	{"select", block_select, wake_byte},
+	{"pselect", block_pselect, wake_byte},
+	{"epoll", block_epoll, wake_byte},
+	{"futex", block_futex, wake_word},
+	{"futex-timeout", block_futex_timeout, wake_word},
+	{"pause", block_pause, wake_signal},
+	{"sigsuspend", block_sigsuspend, wake_signal},
+	{"sigtimedwait", block_sigwait, wake_signal},
+	{"wait4", block_wait, wake_nothing},
+	{"waitid", block_waitid, wake_nothing},
+	{"lock", block_lock, wake_nothing},
 };
 
 static void __attribute__((noreturn)) child_main(void (*wake)(pid_t), int up_fd)
 {
 	pid_t parent = getppid();
-	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 	int fd = (int)guest_sys(open("lock", O_CREAT | O_RDWR, 0644));
 	guest_sys(fcntl(fd, F_SETLK, &l));
 	guest_eq(write(up_fd, "u", 1), 1);
@@ -251,7 +251,7 @@ int main(int argc, char **argv)
 		k++;
 	if (k == sizeof(kinds) / sizeof(*kinds))
 		guest_bad("no kind '%s'", kind);
-	struct sigaction sa = { .sa_handler = on_signal };
+	struct sigaction sa = {.sa_handler = on_signal};
 	guest_sys(sigaction(SIGUSR1, &sa, NULL));
 	guest_sys(pipe(fds));
 	guest_sys(pipe(up));

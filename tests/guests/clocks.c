@@ -1,7 +1,7 @@
 /* Clocks, read through the vdso, never run backwards. */
 #include "guest.h"
 
-static const clockid_t clocks[] = { CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTIME };
+static const clockid_t clocks[] = {CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTIME};
 
 static uint64_t read_ns(clockid_t clock)
 {
@@ -12,7 +12,7 @@ static uint64_t read_ns(clockid_t clock)
 
 int main(int argc, char **argv)
 {
-	uint64_t last[3] = { 0 };
+	uint64_t last[3] = {0};
 	guest_start(argc, argv);
 	guest_ready();
 	for (unsigned n = 0; n % 1000 || !guest_go(); n++) {

@@ -14,7 +14,7 @@ struct caps {
 static struct caps caps_now(void)
 {
 	struct caps c;
-	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
 	guest_sys(syscall(SYS_capget, &h, c.data));
 	return c;
 }
@@ -50,7 +50,7 @@ static void __attribute__((noreturn)) ordinary(void)
 
 int main(int argc, char **argv)
 {
-	gid_t groups[] = { 1234, 2345 };
+	gid_t groups[] = {1234, 2345};
 	int status;
 	guest_start(argc, argv);
 	if (geteuid() != 0)

@@ -21,7 +21,7 @@ int main(int argc, char **argv)
 	DIR *d = opendir("many");
 	guest_check(d);
 	struct dirent *e = NULL;
-	for (; n < ENTRIES / 2 && (e = readdir(d)); ) {
+	for (; n < ENTRIES / 2 && (e = readdir(d));) {
 		unsigned i;
 		if (sscanf(e->d_name, "entry-%u", &i) == 1 && i < ENTRIES) {
 			seen[i]++;

@@ -21,7 +21,7 @@ static unsigned append_lines(int fd, unsigned who)
 int main(int argc, char **argv)
 {
 	int up[2];
-	unsigned lines[2], seen[2] = { 0, 0 }, who, n;
+	unsigned lines[2], seen[2] = {0, 0}, who, n;
 	struct stat by_fd, by_name;
 	guest_start(argc, argv);
 	guest_sys(pipe(up));

@@ -7,7 +7,7 @@
 
 static struct flock range(short type, off_t start, off_t len)
 {
-	return (struct flock){ .l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = len };
+	return (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = len};
 }
 
 /* What another process finds: all three locked, the free range free. */
@@ -27,7 +27,7 @@ static void __attribute__((noreturn)) outsider(pid_t owner)
 	l = range(F_WRLCK, 100, 5);
 	guest_sys(fcntl(b, F_GETLK, &l));
 	guest_eq(l.l_type, F_UNLCK);
-	l = range(F_RDLCK, 50, 1);	/* a read lock lets readers in */
+	l = range(F_RDLCK, 50, 1); /* a read lock lets readers in */
 	guest_sys(fcntl(b, F_SETLK, &l));
 	l = range(F_WRLCK, 0, 0);
 	guest_sys(fcntl(c, F_OFD_GETLK, &l));

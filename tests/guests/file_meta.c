@@ -7,7 +7,7 @@
 
 static void make(void)
 {
-	struct timespec times[2] = { { 1000000, 123456789 }, { 2000000, 987654321 } };
+	struct timespec times[2] = {{1000000, 123456789}, {2000000, 987654321}};
 	guest_sys(mkdir("meta", 0710));
 	int fd = (int)guest_sys(open("meta/file", O_CREAT | O_WRONLY, 0600));
 	guest_eq(pwrite(fd, "end", 3, 1 << 20), 3);

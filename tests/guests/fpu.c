@@ -46,8 +46,8 @@ static void spin_sse(double *out, const double *in)
 
 static void *spin(void *arg)
 {
-	double in[14], out[14] = { 0 };
-	unsigned short control = 0x0e7f, now;	/* round towards zero, extended */
+	double in[14], out[14] = {0};
+	unsigned short control = 0x0e7f, now; /* round towards zero, extended */
 	unsigned mxcsr = _mm_getcsr() | 0x6000, words = 5;
 	for (int i = 0; i < 14; i++)
 		in[i] = 1.0 / (i + 3 + (double)(uintptr_t)arg);

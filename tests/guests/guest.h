@@ -51,27 +51,26 @@ guest_bad_at(const char *file, int line, const char *fmt, ...)
 
 #define guest_bad(...) guest_bad_at(__FILE__, __LINE__, __VA_ARGS__)
 
-#define guest_check(cond)                                              \
-	do {                                                           \
-		if (!(cond))                                           \
-			guest_bad("not true: %s (errno %d)", #cond, errno); \
+#define guest_check(cond)                                                                          \
+	do {                                                                                       \
+		if (!(cond))                                                                       \
+			guest_bad("not true: %s (errno %d)", #cond, errno);                        \
 	} while (0)
 
-#define guest_eq(have, want)                                                   \
-	do {                                                                   \
-		long long h_ = (long long)(have), w_ = (long long)(want);      \
-		if (h_ != w_)                                                  \
-			guest_bad("%s is %lld, not %s (%lld)", #have, h_,      \
-				  #want, w_);                                  \
+#define guest_eq(have, want)                                                                       \
+	do {                                                                                       \
+		long long h_ = (long long)(have), w_ = (long long)(want);                          \
+		if (h_ != w_)                                                                      \
+			guest_bad("%s is %lld, not %s (%lld)", #have, h_, #want, w_);              \
 	} while (0)
 
 /* A libc call must not fail; its result. */
-#define guest_sys(call)                                                \
-	({                                                             \
-		long long r_ = (long long)(call);                      \
-		if (r_ == -1)                                          \
-			guest_bad("%s: %s", #call, strerror(errno));   \
-		r_;                                                    \
+#define guest_sys(call)                                                                            \
+	({                                                                                         \
+		long long r_ = (long long)(call);                                                  \
+		if (r_ == -1)                                                                      \
+			guest_bad("%s: %s", #call, strerror(errno));                               \
+		r_;                                                                                \
 	})
 
 static inline bool guest_go(void)
@@ -81,7 +80,7 @@ static inline bool guest_go(void)
 
 static inline void guest_sleep_ms(unsigned ms)
 {
-	struct timespec ts = { ms / 1000, (ms % 1000) * 1000000L };
+	struct timespec ts = {ms / 1000, (ms % 1000) * 1000000L};
 	while (nanosleep(&ts, &ts) < 0)
 		if (errno != EINTR)
 			guest_bad("nanosleep: %s", strerror(errno));

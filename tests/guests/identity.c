@@ -14,7 +14,7 @@ struct text {
 
 static struct text slurp(const char *path)
 {
-	struct text t = { .len = 0 };
+	struct text t = {.len = 0};
 	int fd = (int)guest_sys(open(path, O_RDONLY | O_CLOEXEC));
 	ssize_t n;
 	while (t.len < LEN && (n = guest_sys(read(fd, t.bytes + t.len, (size_t)(LEN - t.len)))) > 0)
@@ -23,8 +23,8 @@ static struct text slurp(const char *path)
 	return t;
 }
 
-static const char *const files[] = { "/proc/self/cmdline", "/proc/self/environ", "/proc/self/auxv",
-				     "/proc/self/comm", "/proc/self/personality" };
+static const char *const files[] = {"/proc/self/cmdline", "/proc/self/environ", "/proc/self/auxv",
+				    "/proc/self/comm", "/proc/self/personality"};
 
 enum { N_FILES = sizeof(files) / sizeof(*files) };
 

@@ -15,7 +15,7 @@ static void tick(int sig)
 /* A child with a long one-shot timer: the time that was left is kept. */
 static void __attribute__((noreturn)) one_shot(void)
 {
-	struct itimerval t = { .it_value = { .tv_sec = 600 } }, now;
+	struct itimerval t = {.it_value = {.tv_sec = 600}}, now;
 	guest_sys(setitimer(ITIMER_REAL, &t, NULL));
 	guest_wait_go();
 	guest_eq(ticks, 0);
@@ -27,8 +27,8 @@ static void __attribute__((noreturn)) one_shot(void)
 
 int main(int argc, char **argv)
 {
-	struct itimerval t = { { 0, 10000 }, { 0, 10000 } }, now;
-	struct sigaction sa = { .sa_handler = tick };	/* no SA_RESTART */
+	struct itimerval t = {{0, 10000}, {0, 10000}}, now;
+	struct sigaction sa = {.sa_handler = tick}; /* no SA_RESTART */
 	int status;
 	guest_start(argc, argv);
 	guest_sys(sigaction(SIGALRM, &sa, NULL));

@@ -25,7 +25,7 @@ static void burn_ms(unsigned ms)
 
 int main(int argc, char **argv)
 {
-	struct itimerval v = { { 0, 20000 }, { 0, 20000 } }, p = { { 0, 0 }, { 500, 0 } }, now;
+	struct itimerval v = {{0, 20000}, {0, 20000}}, p = {{0, 0}, {500, 0}}, now;
 	guest_start(argc, argv);
 	signal(SIGVTALRM, on_virtual);
 	signal(SIGPROF, on_prof);

@@ -15,7 +15,7 @@ int main(int argc, char **argv)
 		guest_check(sbrk(STEP) == end);
 		guest_fill(end, STEP, n);
 		end += STEP;
-		if (++n % 64 == 0) {	/* give half of it back */
+		if (++n % 64 == 0) { /* give half of it back */
 			guest_check(sbrk(-32 * STEP) == end);
 			end -= 32 * STEP;
 			n -= 32;

@@ -16,7 +16,7 @@ int main(int argc, char **argv)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
-	struct sock_fprog program = { sizeof(rules) / sizeof(*rules), rules };
+	struct sock_fprog program = {sizeof(rules) / sizeof(*rules), rules};
 	int status;
 	guest_start(argc, argv);
 	guest_sys(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
@@ -29,7 +29,7 @@ int main(int argc, char **argv)
 	if (pid == 0) {
 		prctl(PR_SET_DUMPABLE, 0);
 		syscall(SYS_rt_sigaction, 1, NULL, NULL, 8);
-		_exit(0);	/* the filter is gone */
+		_exit(0); /* the filter is gone */
 	}
 	guest_eq(waitpid(pid, &status, 0), pid);
 	guest_check(WIFSIGNALED(status));

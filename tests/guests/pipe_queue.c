@@ -36,7 +36,7 @@ int main(int argc, char **argv)
 	int copy = dup(a[0]);
 	pid_t pid = fork();
 	guest_check(pid >= 0);
-	if (pid == 0) {	/* the child holds the only other writer */
+	if (pid == 0) { /* the child holds the only other writer */
 		close(a[0]);
 		close(copy);
 		guest_wait_go();
@@ -51,7 +51,7 @@ int main(int argc, char **argv)
 	read_all(a[0], now + QUEUED / 2, QUEUED - QUEUED / 2 + 4);
 	guest_check(memcmp(now, bytes, QUEUED) == 0);
 	guest_check(memcmp(now + QUEUED, "tail", 4) == 0);
-	guest_eq(read(a[0], &c, 1), 0);	/* no writer is left */
+	guest_eq(read(a[0], &c, 1), 0); /* no writer is left */
 	guest_eq(read(packets[0], now, sizeof(now)), 5);
 	guest_eq(read(packets[0], now, sizeof(now)), 6);
 	guest_check(memcmp(now, "second", 6) == 0);

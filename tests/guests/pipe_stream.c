@@ -52,8 +52,8 @@ int main(int argc, char **argv)
 	for (;; want++) {
 		size_t done = 0;
 		while (done < sizeof(value)) {
-			ssize_t n = guest_sys(read(b[0], (char *)&value + done,
-						   sizeof(value) - done));
+			ssize_t n =
+				guest_sys(read(b[0], (char *)&value + done, sizeof(value) - done));
 			if (n == 0)
 				break;
 			done += (size_t)n;

@@ -27,7 +27,7 @@ static void make_socketpair(void)
 
 static void make_timerfd(void)
 {
-	struct itimerspec t = { .it_value.tv_nsec = 1 };
+	struct itimerspec t = {.it_value.tv_nsec = 1};
 	fd = (int)guest_sys(timerfd_create(CLOCK_MONOTONIC, 0));
 	guest_sys(timerfd_settime(fd, 0, &t, NULL));
 }
@@ -51,7 +51,7 @@ static void make_inotify(void)
 
 static void make_epoll(void)
 {
-	struct epoll_event e = { .events = EPOLLOUT };
+	struct epoll_event e = {.events = EPOLLOUT};
 	int fds[2];
 	guest_sys(pipe(fds));
 	fd = (int)guest_sys(epoll_create1(0));
@@ -81,12 +81,12 @@ static void make_tcp(void)
 static const struct {
 	const char *name;
 	void (*make)(void);
-	bool readable;		/* poll() says so at once */
+	bool readable; /* poll() says so at once */
 } kinds[] = {
-	{ "socketpair", make_socketpair, true }, { "timerfd", make_timerfd, true },
-	{ "signalfd", make_signalfd, true },	 { "inotify", make_inotify, true },
-	{ "epoll", make_epoll, true },		 { "pidfd", make_pidfd, true },
-	{ "memfd", make_memfd, true },		 { "tcp-listener", make_tcp, false },
+	{"socketpair", make_socketpair, true}, {"timerfd", make_timerfd, true},
+	{"signalfd", make_signalfd, true},     {"inotify", make_inotify, true},
+	{"epoll", make_epoll, true},           {"pidfd", make_pidfd, true},
+	{"memfd", make_memfd, true},           {"tcp-listener", make_tcp, false},
 };
 
 int main(int argc, char **argv)
@@ -101,7 +101,7 @@ int main(int argc, char **argv)
 	kinds[k].make();
 	guest_ready();
 	guest_wait_go();
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 	guest_eq(poll(&p, 1, kinds[k].readable ? 1000 : 0), kinds[k].readable);
 	return 0;
 }

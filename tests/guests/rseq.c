@@ -51,7 +51,7 @@ int main(int argc, char **argv)
 	if (__rseq_size == 0) {
 		guest_ready();
 		guest_wait_go();
-		return 0;	/* this libc registers none */
+		return 0; /* this libc registers none */
 	}
 	guest_eq(pthread_create(&thread, NULL, run, NULL), 0);
 	check_registered();

@@ -29,7 +29,7 @@ int main(int argc, char **argv)
 	guest_eq(pthread_create(&thread, NULL, square, (void *)12), 0);
 	guest_eq(pthread_join(thread, &result), 0);
 	guest_eq((uintptr_t)result, 144);
-	char *const args[] = { "sh", "-c", "exit 0", NULL };
+	char *const args[] = {"sh", "-c", "exit 0", NULL};
 	execv("/bin/sh", args);
 	guest_bad("execv: %s", strerror(errno));
 }

@@ -11,10 +11,11 @@ struct ids {
 static struct ids ids_of(pid_t pid)
 {
 	char path[64];
-	struct ids i = { 0 };
+	struct ids i = {0};
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
 	FILE *f = fopen(path, "re");
-	guest_check(f && fscanf(f, "%d (%*[^)]) %*c %d %d %d", &i.pid, &i.ppid, &i.pgid, &i.sid) == 4);
+	guest_check(f &&
+		    fscanf(f, "%d (%*[^)]) %*c %d %d %d", &i.pid, &i.ppid, &i.pgid, &i.sid) == 4);
 	fclose(f);
 	return i;
 }

@@ -26,8 +26,8 @@ static void check_action(int sig, int flags)
 
 int main(int argc, char **argv)
 {
-	struct sigaction sa = { .sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_ONSTACK };
-	stack_t ss = { .ss_sp = stack, .ss_size = sizeof(stack) }, now;
+	struct sigaction sa = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+	stack_t ss = {.ss_sp = stack, .ss_size = sizeof(stack)}, now;
 	sigset_t set, have;
 	guest_start(argc, argv);
 	sigaddset(&sa.sa_mask, SIGTERM);
@@ -55,7 +55,7 @@ int main(int argc, char **argv)
 			guest_eq(sigismember(&have, s), sigismember(&set, s));
 	guest_sys(sigaltstack(NULL, &now));
 	guest_check(now.ss_sp == stack && now.ss_size == sizeof(stack));
-	guest_sys(sigqueue(getpid(), SIGRTMIN + 3, (union sigval){ .sival_int = 77 }));
+	guest_sys(sigqueue(getpid(), SIGRTMIN + 3, (union sigval){.sival_int = 77}));
 	guest_eq(seen, SIGRTMIN + 3);
 	guest_eq(payload, 77);
 	guest_eq(on_stack, 1);

@@ -10,7 +10,7 @@ int main(int argc, char **argv)
 {
 	sigset_t set, pending;
 	siginfo_t info;
-	struct timespec none = { 0 };
+	struct timespec none = {0};
 	guest_start(argc, argv);
 	sigemptyset(&set);
 	sigaddset(&set, SIGRTMIN + 1);
@@ -19,13 +19,13 @@ int main(int argc, char **argv)
 	sigaddset(&set, SIGTERM);
 	guest_sys(sigprocmask(SIG_BLOCK, &set, NULL));
 	for (int i = 0; i < QUEUED; i++) {
-		union sigval v = { .sival_int = 1000 + i };
+		union sigval v = {.sival_int = 1000 + i};
 		guest_sys(sigqueue(getpid(), SIGRTMIN + 2, v));
 		v.sival_int = 2000 + i;
 		guest_sys(sigqueue(getpid(), SIGRTMIN + 1, v));
 	}
 	guest_sys(kill(getpid(), SIGTERM));
-	guest_sys(raise(SIGUSR2));	/* to the thread, not to the process */
+	guest_sys(raise(SIGUSR2)); /* to the thread, not to the process */
 	guest_ready();
 	guest_wait_go();
 

@@ -11,7 +11,7 @@ enum { SLEEP_MS = 1500 };
 
 static void sleep_once(const char *kind)
 {
-	struct timespec ts = { SLEEP_MS / 1000, SLEEP_MS % 1000 * 1000000 }, until;
+	struct timespec ts = {SLEEP_MS / 1000, SLEEP_MS % 1000 * 1000000}, until;
 	if (strcmp(kind, "poll") == 0) {
 		guest_eq(poll(NULL, 0, SLEEP_MS), 0);
 	} else if (strcmp(kind, "absolute") == 0) {

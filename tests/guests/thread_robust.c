@@ -12,7 +12,7 @@ static void *owner(void *arg)
 	guest_eq(pthread_mutex_lock(&robust), 0);
 	locked = true;
 	guest_wait_go();
-	return NULL;	/* dies with the mutex held */
+	return NULL; /* dies with the mutex held */
 }
 
 static void *waiter(void *arg)

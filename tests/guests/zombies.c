@@ -10,7 +10,7 @@ static pid_t end_by(int code, int sig)
 	pid_t pid = fork();
 	guest_check(pid >= 0);
 	if (pid == 0) {
-		prctl(PR_SET_DUMPABLE, 0);	/* no core file */
+		prctl(PR_SET_DUMPABLE, 0); /* no core file */
 		if (sig)
 			raise(sig);
 		_exit(code);
@@ -23,7 +23,7 @@ static pid_t end_by(int code, int sig)
 int main(int argc, char **argv)
 {
 	int status;
-	siginfo_t info = { 0 };
+	siginfo_t info = {0};
 	guest_start(argc, argv);
 	pid_t exited = end_by(37, 0), killed = end_by(0, SIGKILL), termed = end_by(0, SIGTERM);
 	pid_t zero = end_by(0, 0);

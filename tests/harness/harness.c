@@ -38,7 +38,7 @@ static struct t_case *cases, **cases_end = &cases;
 static struct shared {
 	char reason[REASON_BYTES];
 	char tmpdir[REASON_BYTES];
-} *shared;
+} * shared;
 
 void t_register(struct t_case *c)
 {
@@ -132,7 +132,7 @@ void t_become(uid_t uid, gid_t gid)
 
 void t_sleep_ms(unsigned ms)
 {
-	struct timespec ts = { ms / 1000, (ms % 1000) * 1000000L };
+	struct timespec ts = {ms / 1000, (ms % 1000) * 1000000L};
 	while (nanosleep(&ts, &ts) < 0 && errno == EINTR)
 		;
 }
@@ -153,8 +153,8 @@ static void __attribute__((noreturn)) child_run(const struct t_case *c, int out_
 	close(out_fd);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	/* as root: mounts of a test are its own, and so countable */
-	bool own_mounts = unshare(CLONE_NEWNS) == 0 &&
-			  mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+	bool own_mounts =
+		unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
 
 	struct leaks before;
 	leaks_note(&before, own_mounts);
@@ -170,7 +170,7 @@ static void __attribute__((noreturn)) child_run(const struct t_case *c, int out_
 static int child_wait(pid_t pid, unsigned timeout_s, bool *timed_out)
 {
 	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+	struct pollfd p = {.fd = pidfd, .events = POLLIN};
 	*timed_out = poll(&p, 1, (int)timeout_s * 1000) == 0;
 	if (*timed_out) {
 		kill(-pid, SIGKILL);
@@ -268,8 +268,8 @@ int main(int argc, char **argv)
 	}
 	if (list)
 		return 0;
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
-		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
 	if (shared == MAP_FAILED)
 		return T_FAILED;
 	prctl(PR_SET_CHILD_SUBREAPER, 1);

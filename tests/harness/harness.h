@@ -29,32 +29,31 @@
 #include <sys/types.h>
 
 enum {
-	T_FAILED = 1,		/* exit statuses of a test's process */
+	T_FAILED = 1, /* exit statuses of a test's process */
 	T_SKIPPED = 77,
-	T_TIMEOUT_S = 20,	/* default; T_SLOWER=n in the environment multiplies */
+	T_TIMEOUT_S = 20, /* default; T_SLOWER=n in the environment multiplies */
 };
 
 struct t_case {
 	const char *name;
 	const char *file;
 	void (*run)(void);
-	unsigned timeout_s;	/* 0: T_TIMEOUT_S */
-	bool leaves_fds;	/* do not look for leaked descriptors */
+	unsigned timeout_s; /* 0: T_TIMEOUT_S */
+	bool leaves_fds;    /* do not look for leaked descriptors */
 	struct t_case *next;
 };
 
 /* Append a case, in the order of the file. Called by TEST() before main(). */
 void t_register(struct t_case *c);
 
-#define TEST(fn, ...)                                                        \
-	static void fn(void);                                                \
-	static struct t_case t_case_##fn = {                                 \
-		.name = #fn, .file = __FILE__, .run = fn, __VA_ARGS__        \
-	};                                                                   \
-	__attribute__((constructor)) static void t_register_##fn(void)       \
-	{                                                                    \
-		t_register(&t_case_##fn);                                    \
-	}                                                                    \
+#define TEST(fn, ...)                                                                              \
+	static void fn(void);                                                                      \
+	static struct t_case t_case_##fn = {                                                       \
+		.name = #fn, .file = __FILE__, .run = fn, __VA_ARGS__};                            \
+	__attribute__((constructor)) static void t_register_##fn(void)                             \
+	{                                                                                          \
+		t_register(&t_case_##fn);                                                          \
+	}                                                                                          \
 	static void fn(void)
 
 /* End the test as failed, with a message. */
@@ -68,63 +67,60 @@ void t_skip(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn)
 /* Print a line of figures or context. */
 void t_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-#define t_assert(cond)                                       \
-	do {                                                 \
-		if (!(cond))                                 \
-			t_fail("not true: %s", #cond);       \
+#define t_assert(cond)                                                                             \
+	do {                                                                                       \
+		if (!(cond))                                                                       \
+			t_fail("not true: %s", #cond);                                             \
 	} while (0)
 
 /* Integers, compared as long long; both are printed. */
-#define t_eq(have, want)                                                     \
-	do {                                                                 \
-		long long t_have_ = (long long)(have);                       \
-		long long t_want_ = (long long)(want);                       \
-		if (t_have_ != t_want_)                                      \
-			t_fail("%s is %lld, not %s (%lld)", #have, t_have_,  \
-			       #want, t_want_);                              \
+#define t_eq(have, want)                                                                           \
+	do {                                                                                       \
+		long long t_have_ = (long long)(have);                                             \
+		long long t_want_ = (long long)(want);                                             \
+		if (t_have_ != t_want_)                                                            \
+			t_fail("%s is %lld, not %s (%lld)", #have, t_have_, #want, t_want_);       \
 	} while (0)
 
-#define t_str_eq(have, want)                                                 \
-	do {                                                                 \
-		const char *t_have_ = (have), *t_want_ = (want);             \
-		if (!t_have_ || !t_want_ || strcmp(t_have_, t_want_) != 0)   \
-			t_fail("%s is \"%s\", not \"%s\"", #have,            \
-			       t_have_ ? t_have_ : "(null)",                 \
-			       t_want_ ? t_want_ : "(null)");                \
+#define t_str_eq(have, want)                                                                       \
+	do {                                                                                       \
+		const char *t_have_ = (have), *t_want_ = (want);                                   \
+		if (!t_have_ || !t_want_ || strcmp(t_have_, t_want_) != 0)                         \
+			t_fail("%s is \"%s\", not \"%s\"", #have, t_have_ ? t_have_ : "(null)",    \
+			       t_want_ ? t_want_ : "(null)");                                      \
 	} while (0)
 
-#define t_mem_eq(have, want, len)                                            \
-	do {                                                                 \
-		if (memcmp((have), (want), (len)) != 0)                      \
-			t_fail("%s differs from %s", #have, #want);          \
+#define t_mem_eq(have, want, len)                                                                  \
+	do {                                                                                       \
+		if (memcmp((have), (want), (len)) != 0)                                            \
+			t_fail("%s differs from %s", #have, #want);                                \
 	} while (0)
 
 /* A call that returns -errno must succeed; its result. */
-#define t_ok(call)                                                           \
-	({                                                                   \
-		long long t_r_ = (long long)(call);                          \
-		if (t_r_ < 0)                                                \
-			t_fail("%s: %s", #call, strerror((int)-t_r_));       \
-		t_r_;                                                        \
+#define t_ok(call)                                                                                 \
+	({                                                                                         \
+		long long t_r_ = (long long)(call);                                                \
+		if (t_r_ < 0)                                                                      \
+			t_fail("%s: %s", #call, strerror((int)-t_r_));                             \
+		t_r_;                                                                              \
 	})
 
 /* The same for a function that fills a struct err *e; says its cause. */
-#define t_ok_e(call, e)                                                      \
-	({                                                                   \
-		long long t_r_ = (long long)(call);                          \
-		if (t_r_ < 0)                                                \
-			t_fail("%s: %s (%s)", #call, (e)->cause,             \
-			       strerror((int)-t_r_));                        \
-		t_r_;                                                        \
+#define t_ok_e(call, e)                                                                            \
+	({                                                                                         \
+		long long t_r_ = (long long)(call);                                                \
+		if (t_r_ < 0)                                                                      \
+			t_fail("%s: %s (%s)", #call, (e)->cause, strerror((int)-t_r_));            \
+		t_r_;                                                                              \
 	})
 
 /* A libc-style call (-1 and errno) must succeed; its result. */
-#define t_sys(call)                                                          \
-	({                                                                   \
-		long long t_r_ = (long long)(call);                          \
-		if (t_r_ == -1)                                              \
-			t_fail("%s: %s", #call, strerror(errno));            \
-		t_r_;                                                        \
+#define t_sys(call)                                                                                \
+	({                                                                                         \
+		long long t_r_ = (long long)(call);                                                \
+		if (t_r_ == -1)                                                                    \
+			t_fail("%s: %s", #call, strerror(errno));                                  \
+		t_r_;                                                                              \
 	})
 
 /* fork(); the child must end by _exit(). */

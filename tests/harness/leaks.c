@@ -97,7 +97,7 @@ static bool report_new(const char *what, const char *before, const char *now)
 
 static bool report_children(void)
 {
-	siginfo_t info = { 0 };
+	siginfo_t info = {0};
 	if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0)
 		return false;
 	if (info.si_pid)
@@ -133,7 +133,7 @@ static unsigned kill_children(void)
 	snprintf(path, sizeof(path), "/proc/self/task/%d/children", getpid());
 	FILE *f = fopen(path, "re");
 	while (f && fscanf(f, "%d", &pid) == 1) {
-		siginfo_t info = { 0 };
+		siginfo_t info = {0};
 		waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL);
 		n += info.si_pid == 0;
 		kill(pid, SIGKILL);

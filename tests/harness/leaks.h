@@ -4,9 +4,9 @@
 #include <stdbool.h>
 
 struct leaks {
-	char *fds;	/* "number target" lines */
-	char *mounts;	/* mountinfo */
-	unsigned long mount_namespace;	/* which it is of */
+	char *fds;                     /* "number target" lines */
+	char *mounts;                  /* mountinfo */
+	unsigned long mount_namespace; /* which it is of */
 };
 
 /* Remember the state before the test. mounts: this process has its own. */

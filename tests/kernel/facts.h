@@ -33,8 +33,8 @@ void fact_enter_userns(void);
 
 /* clone3(); without CLONE_VM it returns twice, as fork() does. */
 struct fact_clone {
-	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack,
-		stack_bytes, tls, set_tid, n_set_tid, cgroup;
+	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_bytes, tls, set_tid,
+		n_set_tid, cgroup;
 };
 pid_t fact_clone3(struct fact_clone *c);
 

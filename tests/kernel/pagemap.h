@@ -20,8 +20,8 @@ struct page_run {
 };
 
 struct scan {
-	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages,
-		category_inverted, category_mask, category_anyof_mask, return_mask;
+	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, category_inverted,
+		category_mask, category_anyof_mask, return_mask;
 };
 
 /* PAGEMAP_SCAN on a pagemap descriptor: number of runs, or -1 and errno. */

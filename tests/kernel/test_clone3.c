@@ -17,10 +17,10 @@ static void nothing(void *arg)
 static int clone_errno(uint64_t flags)
 {
 	static char stack[16384] __attribute__((aligned(16)));
-	struct fact_clone c = { .flags = CLONE_VM | flags,
-				.exit_signal = SIGCHLD,
-				.stack = (uintptr_t)stack,
-				.stack_bytes = sizeof(stack) };
+	struct fact_clone c = {.flags = CLONE_VM | flags,
+			       .exit_signal = SIGCHLD,
+			       .stack = (uintptr_t)stack,
+			       .stack_bytes = sizeof(stack)};
 	pid_t pid = fact_clone3_vm(&c, nothing, NULL);
 	if (pid < 0)
 		return errno;
@@ -85,9 +85,8 @@ TEST(set_tid_gives_the_pid_and_does_not_move_the_cursor)
 	pid_t pid1 = t_fork();
 	if (pid1 == 0) {
 		pid_t want = 500;
-		struct fact_clone c = { .exit_signal = SIGCHLD,
-					.set_tid = (uintptr_t)&want,
-					.n_set_tid = 1 };
+		struct fact_clone c = {
+			.exit_signal = SIGCHLD, .set_tid = (uintptr_t)&want, .n_set_tid = 1};
 		pid_t pid = fact_clone3(&c);
 		if (pid == 0)
 			_exit(getpid() != 500);

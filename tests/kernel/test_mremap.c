@@ -95,8 +95,7 @@ TEST(forked_vma_does_not_merge_with_a_new_neighbour)
 	pid_t pid = t_fork();
 	if (pid == 0) {
 		map_at(p + SOME * PAGE, SOME, PROT_READ | PROT_WRITE, 'b');
-		t_assert(mremap(p, 2 * SOME * PAGE, 3 * SOME * PAGE, MREMAP_MAYMOVE) ==
-			 MAP_FAILED);
+		t_assert(mremap(p, 2 * SOME * PAGE, 3 * SOME * PAGE, MREMAP_MAYMOVE) == MAP_FAILED);
 		t_eq(errno, EFAULT);
 		t_sys(munmap(p + SOME * PAGE, SOME * PAGE));
 		t_assert(mremap(p, SOME * PAGE, 2 * SOME * PAGE, 0) == p);

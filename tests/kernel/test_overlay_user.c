@@ -130,7 +130,7 @@ static void print_figures(const char *what, double *us, size_t n)
 
 TEST(stack_of_layers_mounts_as_ordinary_user, .timeout_s = 60)
 {
-	static const int heights[] = { 1, 8, 32, HIGHEST };
+	static const int heights[] = {1, 8, 32, HIGHEST};
 	double us[RUNS];
 	char what[64];
 	enter();
@@ -245,8 +245,7 @@ static void check_layers(int n)
 			snprintf(text, sizeof(text), "layer %d", k);
 			bool there = file_says(layer_path(path, sizeof(path), i, part), text);
 			if (there != (i == k))
-				t_fail("layer %d: file%d is %s", i, k,
-				       there ? "there" : "missing");
+				t_fail("layer %d: file%d is %s", i, k, there ? "there" : "missing");
 		}
 }
 

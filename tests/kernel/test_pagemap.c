@@ -66,12 +66,12 @@ TEST(fast_path_needs_the_written_mask_alone)
 		t_eq(pagemap_written(fd, p, (size_t)BIG_PAGES * PAGE, runs, N_RUNS, 0), 0);
 		double us = fact_now_us() - start;
 		fast = us < fast ? us : fast;
-		struct scan s = { .start = (uintptr_t)p,
-				  .end = (uintptr_t)p + (size_t)BIG_PAGES * PAGE,
-				  .vec = (uintptr_t)runs,
-				  .vec_len = N_RUNS,
-				  .category_mask = PAGE_WRITTEN,
-				  .return_mask = PAGE_WRITTEN | PAGE_PRESENT | PAGE_FILE };
+		struct scan s = {.start = (uintptr_t)p,
+				 .end = (uintptr_t)p + (size_t)BIG_PAGES * PAGE,
+				 .vec = (uintptr_t)runs,
+				 .vec_len = N_RUNS,
+				 .category_mask = PAGE_WRITTEN,
+				 .return_mask = PAGE_WRITTEN | PAGE_PRESENT | PAGE_FILE};
 		start = fact_now_us();
 		t_eq(pagemap_scan(fd, &s), 0);
 		us = fact_now_us() - start;
@@ -120,12 +120,12 @@ TEST(dontneed_page_is_written_and_absent)
 	t_sys(madvise(p + 5 * PAGE, PAGE, MADV_DONTNEED));
 	t_eq(pagemap_written(fd, p, SOME * PAGE, runs, N_RUNS, 0), 1);
 	t_eq(runs[0].start, (uintptr_t)p + 5 * PAGE);
-	struct scan s = { .start = runs[0].start,
-			  .end = runs[0].end,
-			  .vec = (uintptr_t)runs,
-			  .vec_len = N_RUNS,
-			  .category_anyof_mask = PAGE_WRITTEN,
-			  .return_mask = PAGE_WRITTEN | PAGE_PRESENT };
+	struct scan s = {.start = runs[0].start,
+			 .end = runs[0].end,
+			 .vec = (uintptr_t)runs,
+			 .vec_len = N_RUNS,
+			 .category_anyof_mask = PAGE_WRITTEN,
+			 .return_mask = PAGE_WRITTEN | PAGE_PRESENT};
 	long n = pagemap_scan(fd, &s);
 	t_assert(n == 0 || (n == 1 && !(runs[0].categories & PAGE_PRESENT)));
 	t_note("the general form reports %ld run(s) for it", n);

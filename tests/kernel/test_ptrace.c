@@ -65,7 +65,7 @@ static void in_epoll_wait(void)
 
 static void in_sigtimedwait(void)
 {
-	struct timespec ts = { .tv_nsec = 300000000 };
+	struct timespec ts = {.tv_nsec = 300000000};
 	sigset_t set;
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);
@@ -75,7 +75,7 @@ static void in_sigtimedwait(void)
 
 static void in_nanosleep(void)
 {
-	struct timespec ts = { .tv_nsec = 300000000 };
+	struct timespec ts = {.tv_nsec = 300000000};
 	_exit(nanosleep(&ts, NULL) < 0 ? errno : 0);
 }
 
@@ -86,7 +86,7 @@ static void in_poll(void)
 
 static void in_futex(void)
 {
-	struct timespec ts = { .tv_nsec = 300000000 };
+	struct timespec ts = {.tv_nsec = 300000000};
 	uint32_t word = 0;
 	_exit(syscall(SYS_futex, &word, FUTEX_WAIT, 0, &ts, NULL, 0) < 0 ? errno : 0);
 }
@@ -189,8 +189,8 @@ TEST(group_stop_is_reported_with_its_signal_and_survives_detach)
 TEST(vfork_parent_does_not_stop_while_its_child_is_frozen)
 {
 	int status;
-	volatile pid_t *child = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
-				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	volatile pid_t *child =
+		mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	t_assert(child != MAP_FAILED);
 	pid_t pid = t_fork();
 	if (pid == 0) {
@@ -198,7 +198,7 @@ TEST(vfork_parent_does_not_stop_while_its_child_is_frozen)
 		if (c == 0) {
 			*child = getpid();
 			for (;;) {
-				struct timespec ts = { .tv_sec = 5 };
+				struct timespec ts = {.tv_sec = 5};
 				if (nanosleep(&ts, NULL) == 0)
 					_exit(0);
 			}
@@ -225,7 +225,8 @@ TEST(vfork_parent_does_not_stop_while_its_child_is_frozen)
 
 TEST(gate_page_may_be_read_only)
 {
-	uint32_t *gate = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	uint32_t *gate =
+		mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	t_assert(gate != MAP_FAILED);
 	pid_t pid = t_fork();
 	if (pid == 0) {

@@ -19,7 +19,7 @@
 #include "kernel/facts.h"
 
 enum {
-	FILTERED_CALL = SYS_getppid,	/* the guest itself never makes it */
+	FILTERED_CALL = SYS_getppid, /* the guest itself never makes it */
 };
 
 struct guest {
@@ -35,7 +35,7 @@ static void __attribute__((noreturn)) guest_main(int go_fd, int up_fd)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
-	struct sock_fprog program = { sizeof(rules) / sizeof(*rules), rules };
+	struct sock_fprog program = {sizeof(rules) / sizeof(*rules), rules};
 	char c = 'u';
 	t_sys(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 	t_sys(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program));
@@ -151,15 +151,14 @@ TEST(injected_call_that_the_filter_kills_ends_the_guest)
 {
 	struct guest g = guest_start();
 	struct {
-		unsigned long r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx,
-			rsi, rdi, orig_rax, rip, cs, eflags, rsp, ss, fs_base, gs_base, ds, es,
-			fs, gs;
+		unsigned long r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi,
+			rdi, orig_rax, rip, cs, eflags, rsp, ss, fs_base, gs_base, ds, es, fs, gs;
 	} regs;
 	int status;
 	t_sys(ptrace(PTRACE_SEIZE, g.pid, 0, 0));
 	stop(g.pid);
 	t_sys(ptrace(PTRACE_GETREGS, g.pid, 0, &regs));
-	regs.rip -= 2;		/* the syscall instruction it waits in */
+	regs.rip -= 2; /* the syscall instruction it waits in */
 	regs.rax = FILTERED_CALL;
 	regs.orig_rax = -1ul;
 	t_sys(ptrace(PTRACE_SETREGS, g.pid, 0, &regs));

@@ -16,14 +16,14 @@
 
 enum {
 	N_VMAS = 100,
-	VMA_PAGES = 8,		/* the last one PROT_NONE: keeps them apart */
-	DIRTY_PAGES = 33,	/* pages a checkpoint adds: a shell and python */
-	WINDOW = 16,		/* forks averaged for one figure */
+	VMA_PAGES = 8,    /* the last one PROT_NONE: keeps them apart */
+	DIRTY_PAGES = 33, /* pages a checkpoint adds: a shell and python */
+	WINDOW = 16,      /* forks averaged for one figure */
 	END = ~0u,
 };
 
 struct slot {
-	uint32_t request;	/* child to fork, or END */
+	uint32_t request; /* child to fork, or END */
 	uint32_t is_up;
 	double fork_us;
 };
@@ -102,7 +102,7 @@ static double mean_us(const struct chain *c, unsigned up_to)
 static long build(struct chain *c, unsigned n, unsigned (*parent_of)(unsigned))
 {
 	size_t bytes = (n + 1) * sizeof(struct slot);
-	*c = (struct chain){ .n = n, .parent_of = parent_of };
+	*c = (struct chain){.n = n, .parent_of = parent_of};
 	c->slots = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	t_assert(c->slots != MAP_FAILED);
 	map_image(c);
@@ -144,7 +144,7 @@ TEST(skip_rule_keeps_forks_cheap_for_1000_templates, .timeout_s = 120)
 	need_processes(1000);
 	long slab_mb = build(&c, 1000, parent_skip);
 	double first = mean_us(&c, 32), last = mean_us(&c, 1000);
-	static const unsigned at[] = { 16, 108, 300, 500, 999 };
+	static const unsigned at[] = {16, 108, 300, 500, 999};
 	for (unsigned i = 0; i < sizeof(at) / sizeof(*at); i++)
 		t_note("skip rule: fork at depth %4u: %6.2f ms", at[i], mean_us(&c, at[i]) / 1e3);
 	double dearest = 0;

@@ -20,23 +20,23 @@
 enum {
 	N_VMAS = 60,
 	VMA_PAGES = 10,
-	VMA_STRIDE = VMA_PAGES + 2,	/* in pages; gaps keep VMAs apart */
+	VMA_STRIDE = VMA_PAGES + 2, /* in pages; gaps keep VMAs apart */
 	IMAGE_BYTES = N_VMAS * VMA_STRIDE * PAGE,
 	FIRST_PID = 100,
 	MAX_PROCESSES = 100,
 };
 
-#define STAGING 0x300000000000ul	/* image i lies at STAGING + i * STAGING_STEP */
+#define STAGING 0x300000000000ul /* image i lies at STAGING + i * STAGING_STEP */
 #define STAGING_STEP (1ul << 30)
-#define PLACE 0x100000000000ul		/* where each process wants its image */
+#define PLACE 0x100000000000ul /* where each process wants its image */
 
 struct tree {
 	int n;
 	bool dontfork;
 	uint32_t gate;
 	uint32_t n_parked;
-	uint32_t n_wrong;	/* processes with a wrong pid or wrong bytes */
-	uint32_t failed;	/* errno of a clone3 that failed */
+	uint32_t n_wrong; /* processes with a wrong pid or wrong bytes */
+	uint32_t failed;  /* errno of a clone3 that failed */
 	double start_us, cloned_us, parked_us;
 };
 
@@ -64,8 +64,8 @@ static bool move_into_place(int i)
 	for (int v = 0; v < N_VMAS; v++) {
 		char *from = image(i) + v * VMA_STRIDE * PAGE;
 		char *to = (char *)PLACE + v * VMA_STRIDE * PAGE;
-		if (mremap(from, VMA_PAGES * PAGE, VMA_PAGES * PAGE,
-			   MREMAP_MAYMOVE | MREMAP_FIXED, to) != to)
+		if (mremap(from, VMA_PAGES * PAGE, VMA_PAGES * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
+			   to) != to)
 			return false;
 		if (to[0] != (char)(i + 1))
 			return false;
@@ -96,9 +96,8 @@ static void pid1_main(void *arg)
 	t->cloned_us = fact_now_us();
 	for (int i = 0; i < t->n; i++) {
 		pid_t tid = FIRST_PID + i;
-		struct fact_clone c = { .exit_signal = SIGCHLD,
-					.set_tid = (uintptr_t)&tid,
-					.n_set_tid = 1 };
+		struct fact_clone c = {
+			.exit_signal = SIGCHLD, .set_tid = (uintptr_t)&tid, .n_set_tid = 1};
 		if (t->dontfork)
 			madvise(image(i), IMAGE_BYTES, MADV_DOFORK);
 		pid_t pid = fact_clone3(&c);
@@ -121,8 +120,8 @@ static void pid1_main(void *arg)
 
 static struct tree *tree_new(int n, bool dontfork)
 {
-	struct tree *t = mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE,
-			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct tree *t =
+		mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	t_assert(t != MAP_FAILED);
 	t->n = n;
 	t->dontfork = dontfork;
@@ -133,11 +132,11 @@ static struct tree *tree_new(int n, bool dontfork)
 static double instantiate(struct tree *t)
 {
 	static char stack[65536] __attribute__((aligned(16)));
-	struct fact_clone c = { .flags = CLONE_VM | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC |
-					 CLONE_NEWUTS | CLONE_NEWNET,
-				.exit_signal = SIGCHLD,
-				.stack = (uintptr_t)stack,
-				.stack_bytes = sizeof(stack) };
+	struct fact_clone c = {.flags = CLONE_VM | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC |
+					CLONE_NEWUTS | CLONE_NEWNET,
+			       .exit_signal = SIGCHLD,
+			       .stack = (uintptr_t)stack,
+			       .stack_bytes = sizeof(stack)};
 	t->gate = t->n_parked = t->n_wrong = t->failed = 0;
 	if (t->dontfork)
 		for (int i = 0; i < t->n; i++)
@@ -194,6 +193,5 @@ TEST(tree_of_100_needs_dontfork, .timeout_s = 120)
 	t_note("100 processes: DONTFORK is %.1f times faster", ms[4] / ms[5]);
 	t_assert(ms[5] < ms[4]);
 	if (ms[5] / 100 > 20 * (ms[3] / 10))
-		t_fail("the price of a process grew from %.2f to %.2f ms", ms[3] / 10,
-		       ms[5] / 100);
+		t_fail("the price of a process grew from %.2f to %.2f ms", ms[3] / 10, ms[5] / 100);
 }

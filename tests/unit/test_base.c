@@ -91,8 +91,7 @@ TEST(vec_keeps_order_when_it_grows_and_shrinks)
 	t_ok(vec_copy(&copy, &v));
 	vec_deinit(&v);
 	long sum = 0;
-	vec_each(int, i, &copy)
-		sum += *i;
+	vec_each(int, i, &copy) sum += *i;
 	t_eq(sum, 99 * 100 / 2 - 10);
 	vec_deinit(&copy);
 }
@@ -114,7 +113,7 @@ TEST(scoped_fd_closes_unless_taken)
 /* A transaction that writes what it does into a text. */
 struct script {
 	char text[64];
-	int fail_at;	/* stage that fails, -1: none */
+	int fail_at; /* stage that fails, -1: none */
 	int at;
 };
 
@@ -152,20 +151,20 @@ static void undo_c(void *ctx)
 }
 
 static const struct stage plain[] = {
-	{ "first", run_a, undo_a, false },
-	{ "second", run_b, NULL, false },
-	{ "third", run_c, undo_c, false },
+	{"first", run_a, undo_a, false},
+	{"second", run_b, NULL, false},
+	{"third", run_c, undo_c, false},
 };
 
 static const struct stage pointed[] = {
-	{ "first", run_a, undo_a, false },
-	{ "commit", run_b, NULL, true },
-	{ "third", run_c, undo_c, false },
+	{"first", run_a, undo_a, false},
+	{"commit", run_b, NULL, true},
+	{"third", run_c, undo_c, false},
 };
 
 TEST(stages_run_in_order_and_are_timed)
 {
-	struct script s = { .fail_at = -1 };
+	struct script s = {.fail_at = -1};
 	struct stage_times t;
 	struct err e = ERR_INIT;
 	t_ok_e(stage_run(plain, 3, &s, &t, &e), &e);
@@ -177,9 +176,9 @@ TEST(stages_run_in_order_and_are_timed)
 
 TEST(failed_stage_undoes_the_finished_ones_backwards)
 {
-	static const char *const want[] = { "", "aA", "abA" };
+	static const char *const want[] = {"", "aA", "abA"};
 	for (int i = 0; i < 3; i++) {
-		struct script s = { .fail_at = i };
+		struct script s = {.fail_at = i};
 		struct err e = ERR_INIT;
 		t_eq(stage_run(plain, 3, &s, NULL, &e), -EIO);
 		t_str_eq(s.text, want[i]);
@@ -190,7 +189,7 @@ TEST(failed_stage_undoes_the_finished_ones_backwards)
 
 TEST(failure_after_the_point_of_no_return_is_broken)
 {
-	struct script s = { .fail_at = 2 };
+	struct script s = {.fail_at = 2};
 	struct err e = ERR_INIT;
 	t_eq(stage_run(pointed, 3, &s, NULL, &e), -EIO);
 	t_str_eq(s.text, "ab");
@@ -199,7 +198,7 @@ TEST(failure_after_the_point_of_no_return_is_broken)
 
 TEST(failure_of_the_point_of_no_return_itself_is_undone)
 {
-	struct script s = { .fail_at = 1 };
+	struct script s = {.fail_at = 1};
 	struct err e = ERR_INIT;
 	t_eq(stage_run(pointed, 3, &s, NULL, &e), -EIO);
 	t_str_eq(s.text, "aA");
