@@ -157,14 +157,25 @@ static void remove_patiently(struct limits *l, const char *name)
 		nanosleep(&pause, NULL);
 }
 
+void limits_forget(struct limits *l)
+{
+	if (!l)
+		return;
+	vec_each(struct limits_group *, g, &l->groups)
+		limits_group_free(*g);
+	for (size_t i = 0; i < HIERARCHIES_MAX; i++)
+		cleanup_fd(&l->dir_fd[i]);
+	vec_deinit(&l->groups);
+	limits_means_deinit(&l->means);
+	free(l);
+}
+
 void limits_destroy(struct limits *l)
 {
 	if (!l)
 		return;
-	vec_each(struct limits_group *, g, &l->groups) {
+	vec_each(struct limits_group *, g, &l->groups)
 		remove_patiently(l, (*g)->name);
-		limits_group_free(*g);
-	}
 	for (size_t i = 0; i < l->means.n; i++) {
 		char path[4096];
 		snprintf(path, sizeof(path), "%s/%s", l->means.place[i].dir,
@@ -172,11 +183,8 @@ void limits_destroy(struct limits *l)
 		/* EBUSY: something is still dying; gc will find it unlocked */
 		if (l->dir_fd[i] >= 0)
 			(void)!sys_unlinkat(AT_FDCWD, path, AT_REMOVEDIR);
-		cleanup_fd(&l->dir_fd[i]);
 	}
-	vec_deinit(&l->groups);
-	limits_means_deinit(&l->means);
-	free(l);
+	limits_forget(l);
 }
 
 enum limits_kind limits_kind(const struct limits *l)

@@ -43,6 +43,12 @@ must_check int limits_create(const struct spec *spec, struct limits **out,
 /* Remove the directories; whatever is still populated is left for gc. */
 void limits_destroy(struct limits *l);
 
+/*
+ * In a forked keeper: free the parent's limits without touching its
+ * directories. (Its descriptors hold the lock that tells gc to leave them.)
+ */
+void limits_forget(struct limits *l);
+
 enum limits_kind limits_kind(const struct limits *l);
 
 /* What cannot be enforced here and why, for the user; "" if all is. */

@@ -7,6 +7,10 @@
  *	scratch/dev/{pts,shm,mqueue}	empty: mount points
  *	scratch/dev/{fd,stdin,stdout,stderr,ptmx}	symlinks
  *
+ * Then the tmpfs is moved over /proc/driver, which every kernel has and no
+ * keeper needs: the directory of a sandbox can be removed, but forked keepers,
+ * which live in the same namespace, go on with the tmpfs.
+ *
  * Each incarnation gets a read-only clone of scratch/dev by one open_tree().
  * It is read-only so that there is nothing in it which a rollback could lose,
  * and the nodes are, so that no guest can change owner and mode of the host's
@@ -125,6 +129,8 @@ static int fill_dev(int dev_fd, struct err *e)
 	return r;
 }
 
+static const char resting_place[] = "/proc/driver";
+
 static int make_scratch(struct mounts *m, struct err *e)
 {
 	scoped_fd int tmpfs = new_tmpfs("1m", "64");
@@ -144,8 +150,14 @@ static int make_scratch(struct mounts *m, struct err *e)
 		return err_set(e, -r, "fill /dev: %s", strerror(-r));
 	scoped_fd int dev = sys_openat(m->scratch_fd, "dev",
 				       O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-	return dev < 0 ? err_set(e, -dev, "fill /dev: %s", strerror(-dev)) :
-			 fill_dev(dev, e);
+	if (dev < 0)
+		return err_set(e, -dev, "fill /dev: %s", strerror(-dev));
+	r = fill_dev(dev, e);
+	/* a /proc without it (not the kernel's): stay on scratch */
+	m->at_rest = !r && !sys_move_mount(m->scratch_fd, "", AT_FDCWD,
+					   resting_place,
+					   MOVE_MOUNT_F_EMPTY_PATH);
+	return r;
 }
 
 static uint64_t tmpfs_bytes(const struct spec *spec)
@@ -187,8 +199,8 @@ void mounts_free(struct mounts *m)
 {
 	if (!m)
 		return;
-	/* nothing to do about a failure: the namespace dies with the keeper */
-	if (m->scratch_fd >= 0)
+	/* at rest it may serve other keepers, and ends with the namespace */
+	if (m->scratch_fd >= 0 && !m->at_rest)
 		(void)!sys_umount2(m->scratch, UMOUNT_DETACH);
 	cleanup_fd(&m->scratch_fd);
 	mounts_plan_deinit(m);

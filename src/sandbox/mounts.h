@@ -26,10 +26,11 @@
 struct mounts;
 
 /*
- * Make what all incarnations of this keeper share. scratch is an empty
- * directory of the keeper's own (absolute path), over which a small tmpfs is
- * mounted in the keeper's private mount namespace. Keeps a copy of what it
- * needs of spec.
+ * Make what all incarnations of this keeper share: a small tmpfs in its
+ * private mount namespace, built on scratch, an empty directory of the
+ * keeper's own (absolute path), and then moved out of the way. Keeps a copy of
+ * what it needs of spec. A forked keeper in the same mount namespace may go on
+ * with it, whichever of the two frees it or ends first.
  */
 must_check int mounts_new(const struct spec *spec, const char *scratch,
 			  struct mounts **out, struct err *e);
@@ -83,7 +84,7 @@ void mounts_set_deinit(struct mounts_set *s);
 
 /*
  * Append PID 1's program: slots first_slot.. hold the descriptors of set; it
- * closes them. It needs all capabilities in the user namespace that owns its
+ * closes them. p->next_slot lies behind them. It needs all capabilities in the user namespace that owns its
  * new mount, PID, IPC, UTS and (NET_NONE) network namespaces. It also sets
  * the PID cursor and pid_max, the hostname, and brings loopback up. When it
  * is done, root and working directory are the sandbox's root and nothing of

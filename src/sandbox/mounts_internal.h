@@ -23,7 +23,8 @@ struct mask {
 
 struct mounts {
 	char *scratch;
-	int scratch_fd;		/* root of the tmpfs there, O_PATH */
+	int scratch_fd;		/* root of the tmpfs that was made there */
+	bool at_rest;		/* it was moved off scratch */
 	struct vec places;	/* struct place, outer before inner */
 	struct vec points;	/* char *, see mounts_points() */
 	struct vec masks;	/* struct mask: those that exist here */

@@ -215,6 +215,26 @@ TEST(gc_removes_what_a_dead_keeper_left_and_nothing_else)
 	spec_deinit(&spec);
 }
 
+TEST(forked_keeper_can_forget_its_parents_limits)
+{
+	struct spec spec;
+	new_spec(&spec);
+	struct limits *l = new_limits(&spec);
+	struct limits_group *g = take(l);
+	pid_t pid = t_fork();
+	if (!pid) {
+		limits_forget(l);
+		_exit(0);
+	}
+	t_join(pid);
+	/* its directories are still there, and locked */
+	struct err e = ERR_INIT;
+	t_eq(t_ok_e(limits_gc(spec.name, &e), &e), 0);
+	t_eq(t_wait(start_in(g, hog)), 0);
+	limits_destroy(l);
+	spec_deinit(&spec);
+}
+
 TEST(defaults_are_on)
 {
 	struct spec spec;

@@ -542,6 +542,36 @@ TEST(incarnations_follow_each_other)
 	count_points(ORDINARY);
 }
 
+/* A forked keeper goes on when its parent has freed and removed everything. */
+static void forked_keeper_as(uid_t uid)
+{
+	pid_t pid = t_fork();
+	if (!pid) {
+		struct box b;
+		char scratch[400];
+		box_init(&b, uid);
+		box_build(&b, true);
+		pid_t parent = t_fork();
+		if (!parent) {
+			snprintf(scratch, sizeof(scratch), "%s/scratch", b.dir);
+			mounts_free(b.mounts);
+			t_sys(rmdir(scratch));
+			_exit(0);
+		}
+		t_join(parent);
+		box_run(&b, look_dev);
+		box_deinit(&b);
+		_exit(0);
+	}
+	t_join(pid);
+}
+
+TEST(keepers_of_one_namespace_do_not_need_each_other)
+{
+	forked_keeper_as(0);
+	forked_keeper_as(ORDINARY);
+}
+
 TEST(missing_volume_is_named)
 {
 	pid_t pid = t_fork();
