@@ -16,10 +16,14 @@
 /* Executables are compared by what stat says, mappings by /proc/pid/maps. */
 #define EXE_DEV (1ull << 63)
 
-static int find(const struct tree_image *im, uint64_t dev, uint64_t ino, const char *path)
+/*
+ * By inode alone: once an overlay is detached, its paths begin at its own
+ * root. Templates hold every file of the list, so no number is used twice.
+ */
+static int find(const struct tree_image *im, uint64_t dev, uint64_t ino)
 {
 	vec_each(struct image_map_file, f, &im->map_files)
-		if (f->dev == dev && f->ino == ino && !strcmp(f->path, path))
+		if (f->dev == dev && f->ino == ino)
 			return (int)(f - (struct image_map_file *)im->map_files.data);
 	return IMAGE_NONE;
 }
@@ -73,7 +77,7 @@ static int open_by_path(struct look *l, const struct procfs_map *map, const char
 int mapfile_find_or_open(struct look *l, const struct image_proc *p, const struct frozen_proc *fp,
 			 const struct procfs_map *map, const char *name, struct err *e)
 {
-	int known = find(l->image, map->dev, map->ino, name);
+	int known = find(l->image, map->dev, map->ino);
 	if (known != IMAGE_NONE)
 		return known;
 	scoped_fd int fd = open_map_files(l, fp, map);
@@ -96,7 +100,7 @@ int mapfile_exe(struct look *l, const struct image_proc *p, const struct frozen_
 	if (r < 0)
 		return look_refuse(e, p, -1, "its executable: %s", strerror(-r));
 	uint64_t dev = (uint64_t)st.dev | EXE_DEV;
-	int known = find(l->image, dev, st.ino, link);
+	int known = find(l->image, dev, st.ino);
 	if (known != IMAGE_NONE)
 		return known;
 	scoped_fd int fd = procfs_openat(l->procfs, fp->pid, 0, "exe", O_RDONLY | O_CLOEXEC);

@@ -128,8 +128,14 @@ void tree_write_children(struct build *b, struct prog *p, int parent)
 	for (int c = 0; c < n; c++)
 		if (forker(b->image, c) == parent)
 			write_fork(b, p, c);
-	if (parent != IMAGE_NONE)
+	if (parent != IMAGE_NONE) {
 		advise_proc(p, image_proc(b->image, parent), MADV_DOFORK);
+		return;
+	}
+	/* PID 1's memory is the template's: its next fork needs all of it */
+	for (int c = 0; c < n; c++)
+		if (forker(b->image, c) == parent)
+			advise_subtree(b, p, c, MADV_DOFORK);
 }
 
 /* Reap ghosts; let zombies die and take the signal of it. */

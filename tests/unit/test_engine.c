@@ -1,0 +1,243 @@
+/*
+ * Create, checkpoint, rollback and go on, without a keeper: the engine alone,
+ * on the machine's own system files.
+ */
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "checkpoint/checkpoint.h"
+#include "exec/command.h"
+#include "harness/harness.h"
+#include "restore/restore.h"
+#include "sandbox/userns.h"
+
+struct bench {
+	char dir[64];
+	struct store *store;
+	struct image image;
+	struct spec spec;
+	struct engine en;
+	struct checkpoint *first;
+	struct incarnation *in;
+	struct commands *commands;
+	struct commands_saved saved;
+};
+
+static void must(int r, const struct err *e)
+{
+	if (r)
+		t_fail("%d %s: %s", r, err_name(-r), e->cause);
+}
+
+static void add_volumes(struct bench *b)
+{
+	struct err e = ERR_INIT;
+	vec_each(struct image_mount, m, &b->image.mounts) {
+		char text[600];
+		snprintf(text, sizeof(text), "%s:%s:%s", m->source, m->target,
+			 m->readonly ? "ro" : "cow");
+		must(spec_add_volume(&b->spec, text, &e), &e);
+	}
+}
+
+static void note_times(const struct stage_times *times)
+{
+	for (size_t i = 0; i < times->n; i++)
+		t_note("  %-10s %8.1f us", times->stage[i].name, (double)times->stage[i].ns / 1e3);
+	t_note("  total      %8.1f us", (double)times->total_ns / 1e3);
+}
+
+static void enter(struct bench *b, struct incarnation *in)
+{
+	struct err e = ERR_INIT;
+	b->in = in;
+	must(incarnation_release(in, &e), &e);
+	must(commands_attach(b->commands, take_fd(&in->init_socket), in->pid1, &e), &e);
+}
+
+static struct incarnation *build(struct bench *b, struct checkpoint *c)
+{
+	struct err e = ERR_INIT;
+	struct incarnation *in;
+	struct stage_times times;
+	struct restore_options options = { .track = true };
+	int r = incarnation_build(&b->en, c, &options, &in, &times, &e);
+	note_times(&times);
+	must(r, &e);
+	return in;
+}
+
+static void bench_open(struct bench *b)
+{
+	struct err e = ERR_INIT;
+	if (geteuid() != 0)
+		t_skip("starts as root; the matrix covers ordinary users");
+	*b = (struct bench){ 0 };
+	snprintf(b->dir, sizeof(b->dir), "/tmp/mulligan-engine.XXXXXX");
+	t_assert(mkdtemp(b->dir));
+	must(userns_enter(false, &e), &e);
+	must(store_open(b->dir, &b->store, &e), &e);
+	must(image_open_host(b->store, &b->image, &e), &e);
+	spec_init(&b->spec);
+	must(spec_set_name(&b->spec, "engine", &e), &e);
+	add_volumes(b);
+	char scratch[128];
+	snprintf(scratch, sizeof(scratch), "%s/scratch", b->dir);
+	t_eq(mkdir(scratch, 0700), 0);
+	must(engine_init(&b->en, b->store, &b->spec, b->image.root, scratch, &e), &e);
+	must(checkpoint_first(&b->first, &e), &e);
+	struct commands_events events = { 0 };
+	b->commands = commands_new(&events);
+	enter(b, build(b, b->first));
+	must(commands_wait_ready(b->commands, 5000000000ull, &e), &e);
+}
+
+static void bench_close(struct bench *b)
+{
+	char command[128];
+	incarnation_free(b->in);
+	commands_free(b->commands);
+	checkpoint_unref(b->first);
+	engine_deinit(&b->en);
+	spec_deinit(&b->spec);
+	image_close(&b->image);
+	store_close(b->store);
+	snprintf(command, sizeof(command), "umount -l %s/scratch 2>/dev/null; rm -rf %s", b->dir,
+		 b->dir);
+	t_eq(system(command), 0);
+	while (waitpid(-1, NULL, __WALL) > 0)
+		;
+}
+
+static void wait_for(struct bench *b, uint64_t timeout_ns, bool (*done)(struct command *),
+		     struct command *c)
+{
+	uint64_t deadline = clock_now_ns() + timeout_ns;
+	while (!done(c) && clock_now_ns() < deadline) {
+		struct pollfd p = { commands_fd(b->commands), POLLIN, 0 };
+		poll(&p, 1, 50);
+		commands_dispatch(b->commands);
+	}
+}
+
+static struct command *start(struct bench *b, const char *script)
+{
+	struct err e = ERR_INIT;
+	const char *argv[] = { "/bin/bash", "-c", script, NULL };
+	const char *env[] = { "PATH=/usr/bin:/bin", NULL };
+	struct command_spec spec = COMMAND_SPEC_INIT;
+	spec.argv = argv;
+	spec.env = env;
+	spec.stdin_mode = STDIN_NULL;
+	struct command *c;
+	must(command_start(b->commands, &spec, &c, &e), &e);
+	must(command_wait_started(b->commands, c, &e), &e);
+	return c;
+}
+
+static void run_ok(struct bench *b, const char *script)
+{
+	struct command *c = start(b, script);
+	wait_for(b, 10000000000ull, (bool (*)(struct command *))command_is_over, c);
+	t_eq(c->state, COMMAND_EXITED);
+	if (c->wait_status)
+		t_fail("'%s' ended with %#x", script, (unsigned)c->wait_status);
+}
+
+static void add_outers(struct bench *b, struct vec *outers)
+{
+	const struct vec *all = commands_all(b->commands);
+	for (size_t i = 0; i < all->n; i++) {
+		struct command *c = *(struct command **)vec_at(all, i);
+		for (int s = 0; s < STREAMS; s++) {
+			if (c->stream[s].fd < 0)
+				continue;
+			struct part_outer *o = vec_add(outers);
+			*o = (struct part_outer){ c->stream[s].dev, c->stream[s].ino, c->id, s };
+		}
+	}
+}
+
+static int on_frozen(void *ctx, struct err *e)
+{
+	struct bench *b = ctx;
+	commands_drain(b->commands);
+	return commands_save(b->commands, &b->saved, e);
+}
+
+static struct checkpoint *take(struct bench *b)
+{
+	struct err e = ERR_INIT;
+	struct vec outers = VEC_INIT(struct part_outer);
+	add_outers(b, &outers);
+	struct checkpoint_hooks hooks = { b, on_frozen };
+	struct checkpoint *c;
+	struct checkpoint_stats stats = { 0 };
+	int r = checkpoint_take(b->in, &outers, &hooks, &c, &stats, &e);
+	note_times(&stats.times);
+	t_note("  %zu processes, %zu threads, %llu pages", stats.processes, stats.threads,
+	       (unsigned long long)stats.dirty_pages);
+	must(r, &e);
+	vec_deinit(&outers);
+	return c;
+}
+
+static void rollback(struct bench *b, struct checkpoint *c)
+{
+	struct err e = ERR_INIT;
+	struct incarnation *in = build(b, c), *old = b->in;
+	struct vec ends = VEC_INIT(struct command_end);
+	vec_each(struct files_outer, o, &in->outers) {
+		struct command_end *end = vec_add(&ends);
+		*end = (struct command_end){ o->command, (enum stream_kind)o->stream,
+					     take_fd(&o->fd) };
+	}
+	incarnation_kill(old);
+	enter(b, in);
+	must(commands_restore(b->commands, &b->saved, ends.data, ends.n, &e), &e);
+	must(commands_wait_ready(b->commands, 5000000000ull, &e), &e);
+	incarnation_free(old);
+	vec_deinit(&ends);
+}
+
+TEST(command_runs_in_a_fresh_incarnation, .timeout_s = 60)
+{
+	struct bench b;
+	bench_open(&b);
+	run_ok(&b, "echo hello; test $$ -gt 1; ls /usr/bin/env");
+	bench_close(&b);
+}
+
+TEST(counter_goes_on_after_checkpoint_and_rollback, .timeout_s = 60)
+{
+	struct bench b;
+	bench_open(&b);
+	struct command *c = start(&b, "i=0; while :; do i=$((i+1)); echo $i >> /tmp/count; "
+				      "sleep 0.01; done");
+	struct timespec wait = { 0, 200000000 };
+	nanosleep(&wait, NULL);
+	struct checkpoint *one = take(&b);
+	nanosleep(&wait, NULL);
+	t_eq(c->state, COMMAND_RUNNING);
+	/* no number is missing, none comes twice; it goes on counting */
+	static const char check[] =
+		"n=$(tail -n 1 /tmp/count); test $n -gt 5 && seq $n | cmp - <(head -n $n /tmp/count)"
+		" && sleep 0.2 && test $(tail -n 1 /tmp/count) -gt $n";
+	run_ok(&b, check);
+	for (int i = 0; i < 5; i++) {
+		run_ok(&b, "rm -rf /tmp/*; kill -9 -1; true");
+		rollback(&b, one);
+		t_eq(c->state, COMMAND_RUNNING);
+		run_ok(&b, check);
+		checkpoint_unref(one);
+		one = take(&b);
+	}
+	checkpoint_unref(one);
+	bench_close(&b);
+}
