@@ -8,34 +8,43 @@
 /* What the end of a command says; exec, attach and wait share it. */
 #define COMMAND_END                                                                           \
 	{ "handle", VALUE_STRING, true, "names the command in this sandbox and its forks" },  \
-	{ "state", VALUE_STRING, true, "running, exited or rolled_back" },                    \
+	{ "state", VALUE_STRING, true, "starting, running, exited, killed, failed, rolled_back or lost" },                    \
 	{ "exit_code", VALUE_INT, false, "absent if a signal ended it or it still runs" },    \
 	{ "signal", VALUE_INT, false, "the signal that ended it" },                           \
+	{ "error", VALUE_OBJECT, false, "failed: why it never ran" },                         \
 	{ "timed_out", VALUE_BOOL, true, "its timeout killed it" },                           \
 	{ "oom_killed", VALUE_BOOL, true, "the memory limit killed it" },                     \
 	{ "stdout_bytes", VALUE_INT, true, "bytes it wrote to standard output" },             \
 	{ "stderr_bytes", VALUE_INT, true, "bytes it wrote to standard error" },              \
+	{ "truncated", VALUE_BOOL, true, "a part of its output was not kept" },               \
 	{ "duration_ms", VALUE_REAL, true, "from its start to its end, or until now" },
 
 #define HANDLE_PARAM { "handle", VALUE_STRING, true, "of the command" },
+#define STREAM_PARAM \
+	{ "handle", VALUE_STRING, false, "default: what streams on this connection" },
 
 const struct method methods_table[] = {
 	{
 		"create", "Make the sandbox of the keeper that was just started.", METHOD_SETUP,
 		PARAMS(
 			{ "name", VALUE_STRING, false, "default: one is made up" },
-			{ "base", VALUE_STRING, false, "host (default) or rootfs" },
-			{ "rootfs", VALUE_STRING, false, "absolute path of the root directory" },
+			{ "rootfs", VALUE_STRING, false,
+			  "absolute path of the root directory; default: the host's system files" },
 			{ "volumes", VALUE_STRINGS, false, "SRC:DST[:ro|rw|cow]" },
-			{ "env", VALUE_MAP, false, "environment of its commands" },
+			{ "tmpfs", VALUE_STRINGS, false, "directories of the sandbox" },
+			{ "env", VALUE_STRINGS, false, "NAME=value, for its commands" },
 			{ "workdir", VALUE_STRING, false, "where its commands start" },
 			{ "user", VALUE_STRING, false, "whom its commands run as" },
 			{ "hostname", VALUE_STRING, false, "default: its name" },
 			{ "net", VALUE_STRING, false, "none (default) or host" },
-			{ "memory_bytes", VALUE_INT, false, "limit on memory" },
+			{ "read_only", VALUE_BOOL, false, "the root cannot be written" },
+			{ "userns", VALUE_BOOL, false, "a user namespace for root, too" },
+			{ "memory", VALUE_STRING, false, "limit, as 512m" },
 			{ "pids", VALUE_INT, false, "limit on processes" },
-			{ "cpus", VALUE_REAL, false, "limit on processor time, in processors" },
-			{ "labels", VALUE_MAP, false, "words of the user's own" },
+			{ "cpus", VALUE_STRING, false, "limit on processor time, as 0.5" },
+			{ "timeout", VALUE_STRING, false, "life of the sandbox, as 1h30m" },
+			{ "idle_timeout", VALUE_STRING, false, "life without requests" },
+			{ "labels", VALUE_STRINGS, false, "key=value, for the user's own use" },
 			{ "die_with_parent", VALUE_BOOL, false,
 			  "end with the process whose pidfd comes beside the request" },
 		),
@@ -44,6 +53,7 @@ const struct method methods_table[] = {
 			{ "id", VALUE_STRING, true, "never used again" },
 			{ "total_ms", VALUE_REAL, true, "time it took" },
 			{ "stages", VALUE_OBJECT, true, "milliseconds by stage" },
+			{ "notice", VALUE_STRING, false, "what the user should know" },
 		),
 	},
 	{
@@ -51,7 +61,8 @@ const struct method methods_table[] = {
 		PARAMS(
 			{ "argv", VALUE_STRINGS, true, "program and arguments" },
 			{ "cwd", VALUE_STRING, false, "directory to start in" },
-			{ "env", VALUE_MAP, false, "added to the sandbox's environment" },
+			{ "env", VALUE_STRINGS, false,
+			  "NAME=value, over the sandbox's environment" },
 			{ "user", VALUE_STRING, false, "name or uid[:gid]" },
 			{ "timeout_ms", VALUE_INT, false, "0: none; then it is killed whole" },
 			{ "stdin", VALUE_BOOL, false, "stdin frames follow; else /dev/null" },
@@ -79,7 +90,7 @@ const struct method methods_table[] = {
 	{
 		"kill", "Send a signal to a command's process group.", 0,
 		PARAMS(
-			HANDLE_PARAM
+			STREAM_PARAM
 			{ "signal", VALUE_INT, false, "default 9: with all its descendants" },
 		),
 		PARAMS(),
@@ -87,7 +98,7 @@ const struct method methods_table[] = {
 	{
 		"resize", "Tell a command's terminal its size.", 0,
 		PARAMS(
-			HANDLE_PARAM
+			STREAM_PARAM
 			{ "rows", VALUE_INT, true, "" },
 			{ "cols", VALUE_INT, true, "" },
 		),
@@ -100,7 +111,11 @@ const struct method methods_table[] = {
 	},
 	{
 		"checkpoint", "Save files and processes at one instant.", 0,
-		PARAMS({ "tag", VALUE_STRING, false, "a name for it" },),
+		PARAMS(
+			{ "tag", VALUE_STRING, false, "a name for it" },
+			{ "sizes", VALUE_BOOL, false,
+			  "say how large its layers are, which takes time afterwards" },
+		),
 		PARAMS(
 			{ "id", VALUE_STRING, true, "of the checkpoint" },
 			{ "tag", VALUE_STRING, false, "as given" },
@@ -113,8 +128,8 @@ const struct method methods_table[] = {
 			{ "threads", VALUE_INT, true, "" },
 			{ "dirty_pages", VALUE_INT, true, "written since the parent" },
 			{ "copied_bytes", VALUE_INT, true, "" },
-			{ "layer_bytes", VALUE_INT, true, "" },
-			{ "files_changed", VALUE_INT, true, "" },
+			{ "layer_bytes", VALUE_INT, false, "on disk, with `sizes`" },
+			{ "files_changed", VALUE_INT, false, "with `sizes`" },
 			{ "mode", VALUE_STRING, true, "full or incremental" },
 		),
 	},

@@ -75,12 +75,12 @@ int runtime_state_path(char out[RUNTIME_PATH_BYTES], struct err *e)
 		return path_print(out, e, "%s", given);
 	if (geteuid() == 0)
 		return path_print(out, e, "%s", "/var/lib/mulligan");
-	const char *data = env_path("XDG_DATA_HOME");
+	const char *data = env_path("XDG_STATE_HOME");
 	if (data)
 		return path_print(out, e, "%s/mulligan", data);
 	const char *home = env_path("HOME");
 	if (home)
-		return path_print(out, e, "%s/.local/share/mulligan", home);
+		return path_print(out, e, "%s/.local/state/mulligan", home);
 	err_set(e, ENOENT, "no place for the state directory: HOME is not set");
 	return err_remedy(e, "set MULLIGAN_STATE to a directory of yours");
 }

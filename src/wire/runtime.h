@@ -35,8 +35,8 @@ must_check int runtime_path(char out[RUNTIME_PATH_BYTES], struct err *e);
 
 /*
  * Path of the state directory, which the layers are kept in: $MULLIGAN_STATE,
- * or /var/lib/mulligan (root), or $XDG_DATA_HOME/mulligan, or
- * ~/.local/share/mulligan.
+ * or /var/lib/mulligan (root), or $XDG_STATE_HOME/mulligan, or
+ * ~/.local/state/mulligan.
  */
 must_check int runtime_state_path(char out[RUNTIME_PATH_BYTES], struct err *e);
 

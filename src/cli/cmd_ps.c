@@ -1,0 +1,70 @@
+/* cmd_ps.c - all sandboxes of this user. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "cli/cli.h"
+#include "wire/runtime.h"
+
+/* What a keeper says of itself, or what it left behind. New reference. */
+static json_t *ask(int runtime_fd, const struct runtime_entry *entry)
+{
+	struct client c;
+	struct err e = ERR_INIT;
+	json_t *info = NULL;
+	if (entry->alive) {
+		int r = client_open(&c, entry->name, &e);
+		if (!r)
+			r = client_call(&c, "info", NULL, &info, &e);
+		client_deinit(&c);
+		if (!r)
+			return info;
+		/* it may have ended just now: then there is nothing to list */
+		if (e.code == ENOENT)
+			return NULL;
+	}
+	info = runtime_info(runtime_fd, entry->name);
+	if (!info)
+		info = json_pack("{s:s}", "name", entry->name);
+	if (!info)
+		return NULL;
+	/* a keeper that is being created answers EAGAIN */
+	bool starting = entry->alive && e.code == EAGAIN;
+	json_object_set_new(info, "state",
+			    json_string(starting ? "starting" : entry->alive ? "silent" : "dead"));
+	return info;
+}
+
+static void print_line(const json_t *j)
+{
+	printf("%-20s %-9s %7lld %5lld %9.1f  %-14s ", json_get_string(j, "name", ""),
+	       json_get_string(j, "state", ""), (long long)json_get_int(j, "pid", 0),
+	       (long long)json_get_int(j, "processes", 0),
+	       (double)json_get_int(j, "memory_bytes", 0) / 1e6, json_get_string(j, "head", "-"));
+	cli_print_text(json_get_string(j, "base", "-"));
+	putchar('\n');
+}
+
+static int run(int argc, char **argv)
+{
+	struct cli_args args = { .max = 0 };
+	cli_parse(&args, NULL, "", "All sandboxes of this user.", argc, argv);
+	struct err e = ERR_INIT;
+	scoped_fd int fd = runtime_open(&e);
+	struct vec entries;
+	if (fd < 0 || runtime_list(fd, &entries, &e))
+		return cli_fail(&args, &e);
+	if (!args.json)
+		printf("%-20s %-9s %7s %5s %9s  %-14s %s\n", "NAME", "STATE", "PID", "PROCS",
+		       "MEMORY MB", "HEAD", "BASE");
+	vec_each(struct runtime_entry, entry, &entries) {
+		scoped_json json_t *info = ask(fd, entry);
+		if (info && args.json)
+			cli_print_json(info);
+		else if (info)
+			print_line(info);
+	}
+	vec_deinit(&entries);
+	return CLI_OK;
+}
+
+const struct cli_command cmd_ps = { "ps", "", "all sandboxes", run };

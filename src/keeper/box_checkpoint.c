@@ -1,0 +1,87 @@
+/* box_checkpoint.c - what the keeper adds to a checkpoint: handles, and the tree. */
+#include <errno.h>
+#include <string.h>
+
+#include "checkpoint/checkpoint.h"
+#include "keeper/box.h"
+#include "keeper/nodes.h"
+
+struct taking {
+	struct box *box;
+	struct node *node;
+};
+
+/* While everything stands still: the streams' last bytes, then the handles. */
+static int frozen(void *ctx, struct err *e)
+{
+	struct taking *t = ctx;
+	commands_drain(t->box->commands);
+	return commands_save(t->box->commands, &t->node->commands, e);
+}
+
+/* The keeper's ends, by which the engine knows a command's pipe from another. */
+static int outers_of(struct commands *t, struct vec *outers)
+{
+	*outers = VEC_INIT(struct part_outer);
+	vec_each(struct command *, at, commands_all(t)) {
+		const struct command *c = *at;
+		for (int s = 0; s < STREAMS; s++) {
+			struct part_outer *o = c->stream[s].fd >= 0 ? vec_add(outers) : NULL;
+			if (c->stream[s].fd >= 0 && !o)
+				return -ENOMEM;
+			if (o)
+				*o = (struct part_outer){ c->stream[s].dev, c->stream[s].ino, c->id,
+							  s };
+		}
+	}
+	return 0;
+}
+
+/* A command that is just being started has no process yet that could be saved. */
+static void settle_commands(struct commands *t)
+{
+	for (size_t i = 0; i < commands_all(t)->n; i++) {
+		struct command *c = *(struct command **)vec_at(commands_all(t), i);
+		struct err told;	/* its own client hears why it could not start */
+		if (c->state == COMMAND_STARTING && command_wait_started(t, c, &told))
+			i = (size_t)-1;	/* the table may have changed */
+	}
+}
+
+int box_checkpoint(struct box *b, const char *tag, struct box_checkpoint *out, struct err *e)
+{
+	if (!b->live) {
+		err_set(e, ESRCH, "nothing runs in the sandbox '%s' that could be saved",
+			b->place.name);
+		return err_remedy(e, "`mulligan rollback %s` revives it", b->place.name);
+	}
+	struct taking taking = { .box = b };
+	const struct checkpoint_hooks hooks = { .ctx = &taking, .frozen = frozen };
+	*out = (struct box_checkpoint){ .incremental = b->head != node_first(b) };
+	settle_commands(b->commands);
+	if (vec_reserve(&b->nodes, b->nodes.n + 1))
+		return err_set(e, ENOMEM, "no memory for a checkpoint");
+	int r = node_new(tag, b->head, &taking.node, e);
+	if (r)
+		return r;
+	struct vec outers;
+	r = outers_of(b->commands, &outers);
+	if (r)
+		err_set(e, -r, "no memory for the commands' streams");
+	if (!r)
+		r = checkpoint_take(b->live, &outers, &hooks, &taking.node->checkpoint, &out->stats,
+				    e);
+	vec_deinit(&outers);
+	if (r) {
+		node_free(taking.node);
+		if (e && e->broken)
+			box_broken(b, e);
+		return r;
+	}
+	out->node = taking.node;
+	out->node->manifest_due = true;
+	b->head = out->node;
+	loop_idle(&b->loop, &b->background);
+	/* cannot fail: there is room */
+	return node_add(b, out->node, e);
+}

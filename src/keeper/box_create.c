@@ -1,0 +1,336 @@
+/*
+ * box_create.c - a sandbox comes and goes.
+ *
+ * Create is a restore of an empty tree: checkpoint 0 has the base's files and
+ * no processes, and the first incarnation is built from it as any other.
+ *
+ * What is made on the way belongs to this process, the runtime directory or
+ * STATE/sandboxes/<name>; box_end() removes all of it, and a failed create
+ * ends through it too.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+
+#include "checkpoint/checkpoint.h"
+#include "keeper/box.h"
+#include "keeper/nodes.h"
+#include "keeper/watch.h"
+#include "sandbox/userns.h"
+#include "store/manifest.h"
+#include "sys/file.h"
+#include "sys/proc.h"
+
+#define container(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+
+enum {
+	READY_NS = 10000000000ll,	/* init confines itself in under a millisecond */
+	END_MS = 5000,			/* a killed namespace of thousands of processes */
+};
+
+/* Events of the commands table */
+
+static void on_started(void *ctx, struct command *c)
+{
+	watch_command(ctx, c);
+}
+
+static void on_output(void *ctx, struct command *c, enum stream_kind stream)
+{
+	watch_command(ctx, c);
+}
+
+static void on_ended(void *ctx, struct command *c)
+{
+	watch_command(ctx, c);
+}
+
+static void on_input_room(void *ctx, struct command *c)
+{
+	watch_input_room(ctx, c);
+}
+
+static uint64_t on_oom_kills(void *ctx)
+{
+	struct box *b = ctx;
+	struct limits_usage usage;
+	if (!b->live || !b->live->group || limits_group_usage(b->live->group, &usage))
+		return 0;
+	return usage.oom_kills;
+}
+
+static void commands_ready(struct loop_source *s, uint32_t events)
+{
+	commands_dispatch(container(s, struct box, commands_source)->commands);
+}
+
+struct commands_events box_commands_events(struct box *b)
+{
+	return (struct commands_events){
+		.ctx = b,
+		.started = on_started,
+		.output = on_output,
+		.ended = on_ended,
+		.input_room = on_input_room,
+		.oom_kills = on_oom_kills,
+	};
+}
+
+int box_commands_watch(struct box *b, struct err *e)
+{
+	b->commands_source = (struct loop_source){
+		.fd = commands_fd(b->commands),
+		.ready = commands_ready,
+	};
+	int r = loop_add(&b->loop, &b->commands_source, EPOLLIN);
+	return r ? err_set(e, -r, "watch the sandbox's commands: %s", strerror(-r)) : 0;
+}
+
+/* Stages of create */
+
+struct create {
+	struct box *box;
+	struct spec effective;		/* with the mounts of the base */
+	struct node *first;
+	struct incarnation *in;
+	struct stage_times build_times;
+};
+
+static int create_check(void *ctx, struct err *e)
+{
+	struct create *c = ctx;
+	return spec_check(&c->box->spec, e);
+}
+
+static int create_namespaces(void *ctx, struct err *e)
+{
+	struct create *c = ctx;
+	return userns_enter(c->box->spec.userns || userns_needed(), e);
+}
+
+static int create_store(void *ctx, struct err *e)
+{
+	struct create *c = ctx;
+	return store_open(c->box->state_path, &c->box->store, e);
+}
+
+static int add_base_mounts(struct create *c, struct err *e)
+{
+	vec_each(struct image_mount, m, &c->box->image.mounts) {
+		scoped_free char *text = NULL;
+		if (asprintf(&text, "%s:%s:%s", m->source, m->target, m->readonly ? "ro" : "cow") < 0)
+			return err_set(e, ENOMEM, "no memory for the base's mounts");
+		int r = spec_add_volume(&c->effective, text, e);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+/* The base's mounts first: a volume of the user may lie below one of them. */
+static int create_base(void *ctx, struct err *e)
+{
+	struct create *c = ctx;
+	struct box *b = c->box;
+	int r = b->spec.base == BASE_ROOTFS ? image_open_rootfs(b->store, b->spec.rootfs, &b->image, e) :
+					      image_open_host(b->store, &b->image, e);
+	if (r)
+		return r;
+	if (spec_copy(&c->effective, &b->spec))
+		return err_set(e, ENOMEM, "no memory for the specification");
+	struct vec own = c->effective.volumes;
+	c->effective.volumes = VEC_INIT(struct volume);
+	r = add_base_mounts(c, e);
+	vec_each(struct volume, v, &own) {
+		struct volume *slot = r ? NULL : vec_add(&c->effective.volumes);
+		if (!r && !slot)
+			r = err_set(e, ENOMEM, "no memory for the volumes");
+		if (slot)
+			*slot = *v;
+	}
+	vec_deinit(&own);
+	return r;
+}
+
+static int create_engine(void *ctx, struct err *e)
+{
+	struct create *c = ctx;
+	struct box *b = c->box;
+	scoped_fd int dir = store_sandbox_dir(b->store, b->place.name, e);
+	if (dir < 0)
+		return dir;
+	int r = sys_mkdirat(dir, "scratch", 0700);
+	if (r && r != -EEXIST)
+		return err_set(e, -r, "make a scratch directory: %s", strerror(-r));
+	scoped_free char *scratch = NULL;
+	if (asprintf(&scratch, "%s/sandboxes/%s/scratch", store_path(b->store), b->place.name) < 0)
+		return err_set(e, ENOMEM, "no memory for a path");
+	r = engine_init(&b->engine, b->store, &c->effective, b->image.root, scratch, e);
+	b->engine_made = r == 0;
+	return r;
+}
+
+static int create_first(void *ctx, struct err *e)
+{
+	struct create *c = ctx;
+	int r = node_new(NULL, NULL, &c->first, e);
+	if (!r)
+		r = checkpoint_first(&c->first->checkpoint, e);
+	if (!r)
+		r = node_add(c->box, c->first, e);
+	return r;
+}
+
+static int create_build(void *ctx, struct err *e)
+{
+	struct create *c = ctx;
+	return box_build(c->box, c->first, &c->in, &c->build_times, e);
+}
+
+static int create_start(void *ctx, struct err *e)
+{
+	struct create *c = ctx;
+	struct box *b = c->box;
+	struct commands_events events = box_commands_events(b);
+	b->commands = commands_new(&events);
+	if (!b->commands)
+		return err_set(e, ENOMEM, "make the table of commands");
+	int r = box_commands_watch(b, e);
+	if (!r)
+		r = box_enter(b, c->in, c->first, e);
+	if (!r)
+		c->in = NULL;
+	return r ? r : commands_wait_ready(b->commands, READY_NS, e);
+}
+
+static const struct stage create_stages[] = {
+	{ .name = "check", .run = create_check },
+	{ .name = "namespaces", .run = create_namespaces },
+	{ .name = "store", .run = create_store },
+	{ .name = "base", .run = create_base },
+	{ .name = "engine", .run = create_engine },
+	{ .name = "first", .run = create_first },
+	{ .name = "build", .run = create_build },
+	{ .name = "start", .run = create_start },
+};
+
+int box_create(struct box *b, struct stage_times *times, struct err *e)
+{
+	struct create c = { .box = b };
+	spec_init(&c.effective);
+	int r = stage_run(create_stages, sizeof(create_stages) / sizeof(create_stages[0]), &c,
+			  times, e);
+	spec_deinit(&c.effective);
+	if (r && c.first && !b->nodes.n)
+		node_free(c.first);
+	if (r)
+		incarnation_free(c.in);
+	return r;
+}
+
+int box_write_info(struct box *b, struct err *e)
+{
+	scoped_json json_t *info = json_pack(
+		"{s:s, s:s, s:s, s:s, s:I, s:i, s:s}", "name", b->place.name, "id", b->id, "family",
+		b->family, "base", b->image.name, "created_ns", (json_int_t)b->created_ns,
+		"keeper_pid", getpid(), "state_path", b->state_path);
+	if (!info)
+		return err_set(e, ENOMEM, "no memory to describe the sandbox");
+	return runtime_place_info(&b->place, info, e);
+}
+
+/* The end */
+
+/* Kill it and wait, so that its cgroups and layers are free. */
+static void end_incarnation(struct incarnation *in)
+{
+	if (!in)
+		return;
+	incarnation_kill(in);
+	/* after the time-out its cgroup is left to gc */
+	if (in->pid1_pidfd >= 0 && sys_pidfd_wait(in->pid1_pidfd, END_MS) < 0)
+		in->state = INCARNATION_DEAD;
+	incarnation_free(in);
+}
+
+static bool family_lives(struct box *b)
+{
+	struct vec all;
+	struct err ignored;
+	bool lives = false;
+	if (runtime_list(b->runtime_fd, &all, &ignored))
+		return true;
+	vec_each(struct runtime_entry, entry, &all) {
+		if (!entry->alive || !strcmp(entry->name, b->place.name))
+			continue;
+		scoped_json json_t *info = runtime_info(b->runtime_fd, entry->name);
+		lives |= info && !strcmp(json_get_string(info, "family", ""), b->family);
+	}
+	vec_deinit(&all);
+	return lives;
+}
+
+/* The last of a family takes the records of its checkpoints with it. */
+static int family_forget(struct box *b, struct err *e)
+{
+	struct vec all;
+	int r = manifest_list(b->store, &all, e);
+	if (r)
+		return r;
+	vec_each(struct manifest, m, &all)
+		if (!r && m->family && !strcmp(m->family, b->family))
+			r = manifest_remove(b->store, m->id, e);
+	manifest_list_deinit(&all);
+	return r;
+}
+
+/* What is on disk. Errors are for the log: gc finds the rest. */
+static void end_files(struct box *b)
+{
+	struct err e = ERR_INIT;
+	struct store_gc done;
+	size_t n = 0;
+	int r = family_lives(b) ? 0 : family_forget(b, &e);
+	if (!r)
+		r = store_sandbox_remove(b->store, b->place.name, &e);
+	if (!r)
+		r = store_gc(b->store, &done, &e);
+	if (!r)
+		r = store_empty_trash(b->store, &n, &e);
+	if (r)
+		fprintf(stderr, "what=end code=%s cause=\"%s\"\n", err_name(-r), e.cause);
+}
+
+void box_end(struct box *b)
+{
+	if (b->state == BOX_ENDING)
+		return;
+	b->state = BOX_ENDING;
+	loop_task_cancel(&b->loop, &b->background);
+	loop_remove(&b->loop, &b->live_source);
+	loop_remove(&b->loop, &b->commands_source);
+	cleanup_fd(&b->init_fd);
+	if (b->live)
+		incarnation_kill(b->live);
+	if (b->standby)
+		incarnation_kill(b->standby);
+	end_incarnation(take_ptr(b->live));
+	end_incarnation(take_ptr(b->standby));
+	vec_each(struct incarnation *, in, &b->dying)
+		end_incarnation(*in);
+	vec_deinit(&b->dying);
+	/* init has hung up: whoever follows a command is told that it is lost */
+	if (b->commands)
+		commands_dispatch(b->commands);
+	nodes_deinit(b);
+	if (b->engine_made)
+		engine_deinit(&b->engine);
+	image_close(&b->image);
+	if (b->store)
+		end_files(b);
+	runtime_place_release(b->runtime_fd, &b->place);
+	loop_stop(&b->loop);
+}
