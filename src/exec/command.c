@@ -7,12 +7,12 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/timerfd.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
 #include "exec/internal.h"
 #include "exec/kin.h"
+#include "sys/event.h"
 #include "sys/procfs.h"
 #include "sys/sock.h"
 
@@ -98,12 +98,6 @@ void command_free(struct command *c)
 
 /* The table */
 
-static int watch(int epoll_fd, int fd, uint64_t tag)
-{
-	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = tag};
-	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &ev) ? -errno : 0;
-}
-
 struct commands *commands_new(const struct commands_events *events)
 {
 	struct commands *t = calloc(1, sizeof(*t));
@@ -113,9 +107,10 @@ struct commands *commands_new(const struct commands_events *events)
 	t->all = VEC_INIT(struct command *);
 	t->next_id = 1;
 	t->init_fd = -1;
-	t->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	t->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (t->timer_fd < 0 || t->epoll_fd < 0 || watch(t->epoll_fd, t->timer_fd, WATCH_TIMER)) {
+	t->timer_fd = sys_timer_new();
+	t->epoll_fd = sys_epoll_new();
+	if (t->timer_fd < 0 || t->epoll_fd < 0 ||
+	    sys_epoll_add(t->epoll_fd, t->timer_fd, EPOLLIN, WATCH_TIMER)) {
 		commands_free(t);
 		return NULL;
 	}
@@ -306,11 +301,11 @@ int commands_attach(struct commands *t, int init_fd, pid_t init_pid, struct err 
 	int r = read_keep_groups(init_pid, &keep_groups);
 	if (r)
 		return err_set(e, -r, "look at the sandbox's init, process %d", (int)init_pid);
-	r = watch(t->epoll_fd, init_fd, WATCH_INIT);
+	r = sys_epoll_add(t->epoll_fd, init_fd, EPOLLIN, WATCH_INIT);
 	if (r)
 		return err_set(e, -r, "watch the sandbox's init");
 	if (t->init_fd >= 0)
-		epoll_ctl(t->epoll_fd, EPOLL_CTL_DEL, t->init_fd, NULL);
+		sys_epoll_remove(t->epoll_fd, t->init_fd);
 	cleanup_fd(&t->init_fd);
 	t->init_fd = init_fd;
 	t->init_pid = init_pid;
@@ -339,11 +334,7 @@ void commands_arm_timer(struct commands *t)
 	}
 	if (t->is_quiet)
 		first = 1; /* in the past: there will be something to tell */
-	struct itimerspec when = {.it_value = {
-					  .tv_sec = (time_t)(first / 1000000000u),
-					  .tv_nsec = (long)(first % 1000000000u),
-				  }};
-	timerfd_settime(t->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+	sys_timer_set(t->timer_fd, first);
 }
 
 int command_kill(struct commands *t, struct command *c, struct err *e)
@@ -527,7 +518,7 @@ static void on_exited(struct commands *t, const struct init_msg *msg)
 
 static void on_init_gone(struct commands *t)
 {
-	epoll_ctl(t->epoll_fd, EPOLL_CTL_DEL, t->init_fd, NULL);
+	sys_epoll_remove(t->epoll_fd, t->init_fd);
 	cleanup_fd(&t->init_fd);
 	for (size_t i = 0; i < t->all.n; i++) {
 		struct command *c = *(struct command **)vec_at(&t->all, i);

@@ -10,10 +10,10 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/epoll.h>
 
 #include "base/clock.h"
 #include "exec/internal.h"
+#include "sys/event.h"
 
 enum { SETTLE_NS = 1000000000 };
 
@@ -40,7 +40,7 @@ static int settle(struct commands *t, struct command *c, struct err *e)
 {
 	uint64_t until = clock_now_ns() + SETTLE_NS;
 	while (!command_is_over(c)) {
-		struct pollfd p = { .fd = t->init_fd, .events = POLLIN };
+		struct pollfd p = {.fd = t->init_fd, .events = POLLIN};
 		if (clock_now_ns() > until || poll(&p, 1, SETTLE_NS / 1000000) <= 0)
 			return err_set(e, ETIMEDOUT, "init does not say how process %d ended",
 				       (int)c->pid);
@@ -237,7 +237,7 @@ static void restore_undo(struct restoring *r)
 		for (int i = 0; i < STREAMS; i++) {
 			struct stream *s = &(*c)->stream[i];
 			if (s->is_watched)
-				epoll_ctl(r->t->epoll_fd, EPOLL_CTL_DEL, s->fd, NULL);
+				sys_epoll_remove(r->t->epoll_fd, s->fd);
 			s->fd = -1;
 		}
 	}

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 
@@ -13,6 +12,7 @@
 #include "exec/internal.h"
 #include "exec/kin.h"
 #include "sys/inroot.h"
+#include "sys/pipe.h"
 #include "sys/sock.h"
 #include "sys/tty.h"
 
@@ -107,8 +107,9 @@ static int start_env(struct start *s, struct err *e)
 static int start_pipe(struct start *s, enum stream_kind kind)
 {
 	int ends[2];
-	if (pipe2(ends, O_CLOEXEC))
-		return -errno;
+	int r = sys_pipe(ends);
+	if (r)
+		return r;
 	bool in = kind == STREAM_STDIN;
 	struct stream *outer = &s->c->stream[kind];
 	outer->fd = ends[in ? 1 : 0];
@@ -131,8 +132,9 @@ static int start_null(struct start *s)
 		return 0;
 	}
 	int ends[2];
-	if (pipe2(ends, O_CLOEXEC))
-		return -errno;
+	int r = sys_pipe(ends);
+	if (r)
+		return r;
 	close(ends[1]);
 	s->inner_fd[STREAM_STDIN] = ends[0];
 	return 0;
@@ -205,11 +207,9 @@ static int start_block(struct start *s, struct err *e)
 	if (b->len > INIT_BLOCK_MAX)
 		return err_set(e, E2BIG, "arguments and environment have %zu bytes, more than %d",
 			       b->len, (int)INIT_BLOCK_MAX);
-	s->block_fd = memfd_create("mulligan-spawn", MFD_CLOEXEC);
+	s->block_fd = sys_memfd_with("mulligan-spawn", b->data, b->len);
 	if (s->block_fd < 0)
-		return err_set(e, errno, "create a memfd");
-	if (pwrite(s->block_fd, b->data, b->len, 0) != (ssize_t)b->len)
-		return err_set(e, errno ? errno : EIO, "fill a memfd");
+		return err_set(e, -s->block_fd, "hand the request to init over");
 	return 0;
 }
 

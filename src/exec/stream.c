@@ -8,6 +8,7 @@
 #include <termios.h>
 
 #include "exec/internal.h"
+#include "sys/event.h"
 #include "sys/tty.h"
 
 enum {
@@ -38,13 +39,11 @@ uint32_t stream_events(const struct command *c, enum stream_kind kind)
 int stream_watch(struct commands *t, struct command *c, enum stream_kind kind)
 {
 	struct stream *s = &c->stream[kind];
-	struct epoll_event ev = {
-		.events = stream_events(c, kind),
-		.data.u64 = stream_tag(c->id, kind),
-	};
-	if (epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, s->fd, &ev))
-		return -errno;
-	s->armed = ev.events;
+	uint32_t events = stream_events(c, kind);
+	int r = sys_epoll_add(t->epoll_fd, s->fd, events, stream_tag(c->id, kind));
+	if (r)
+		return r;
+	s->armed = events;
 	s->is_watched = true;
 	return 0;
 }
@@ -52,7 +51,7 @@ int stream_watch(struct commands *t, struct command *c, enum stream_kind kind)
 static void stream_unwatch(struct commands *t, struct stream *s)
 {
 	if (s->is_watched)
-		epoll_ctl(t->epoll_fd, EPOLL_CTL_DEL, s->fd, NULL);
+		sys_epoll_remove(t->epoll_fd, s->fd);
 	s->is_watched = false;
 }
 
@@ -62,9 +61,7 @@ static void stream_rearm(struct commands *t, struct command *c, enum stream_kind
 	uint32_t wanted = stream_events(c, kind);
 	if (!s->is_watched || s->armed == wanted)
 		return;
-	struct epoll_event ev = {.events = wanted, .data.u64 = stream_tag(c->id, kind)};
-	/* cannot fail: the entry is there */
-	epoll_ctl(t->epoll_fd, EPOLL_CTL_MOD, s->fd, &ev);
+	sys_epoll_change(t->epoll_fd, s->fd, wanted, stream_tag(c->id, kind));
 	s->armed = wanted;
 }
 
