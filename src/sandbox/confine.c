@@ -45,30 +45,26 @@ struct confine {
  */
 uint64_t confine_bounding(void)
 {
-	return CAP(AUDIT_WRITE) | CAP(CHOWN) | CAP(DAC_OVERRIDE) | CAP(FOWNER) |
-	       CAP(FSETID) | CAP(KILL) | CAP(NET_BIND_SERVICE) | CAP(NET_RAW) |
-	       CAP(SETFCAP) | CAP(SETGID) | CAP(SETPCAP) | CAP(SETUID) |
-	       CAP(SYS_CHROOT);
+	return CAP(AUDIT_WRITE) | CAP(CHOWN) | CAP(DAC_OVERRIDE) | CAP(FOWNER) | CAP(FSETID) |
+	       CAP(KILL) | CAP(NET_BIND_SERVICE) | CAP(NET_RAW) | CAP(SETFCAP) | CAP(SETGID) |
+	       CAP(SETPCAP) | CAP(SETUID) | CAP(SYS_CHROOT);
 }
 
 static const uint32_t families[] = {
 	AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET,
 };
-static const uint32_t typing_ioctls[] = { TIOCSTI, TIOCLINUX };
+static const uint32_t typing_ioctls[] = {TIOCSTI, TIOCLINUX};
 
 enum {
 	N_FAMILIES = sizeof(families) / sizeof(*families),
 	N_TYPING = sizeof(typing_ioctls) / sizeof(*typing_ioctls),
 	FRONT_MAX = 16 + N_FAMILIES + N_TYPING,
-	USERFAULTFD_USER_ONLY = 1,	/* UFFD_USER_MODE_ONLY, Linux 5.11 */
+	USERFAULTFD_USER_ONLY = 1, /* UFFD_USER_MODE_ONLY, Linux 5.11 */
 };
 
-#define LOAD(field) \
-	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
-#define IS(value, yes, no) \
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, yes, no)
-#define RETURN_ERRNO(value) \
-	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (value))
+#define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
+#define IS(value, yes, no) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, yes, no)
+#define RETURN_ERRNO(value) BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (value))
 
 /* Write the front into f; returns its length. Jumps count instructions. */
 static size_t write_front(struct sock_filter *f)
@@ -77,25 +73,21 @@ static size_t write_front(struct sock_filter *f)
 	const uint8_t ioctl_len = 1 + N_TYPING + 2;
 	const uint8_t socket_len = 1 + N_FAMILIES + 1;
 	f[n++] = (struct sock_filter)LOAD(arch);
-	f[n++] = (struct sock_filter)IS(AUDIT_ARCH_X86_64, 0,
-					(uint8_t)(3 + ioctl_len + socket_len));
+	f[n++] =
+		(struct sock_filter)IS(AUDIT_ARCH_X86_64, 0, (uint8_t)(3 + ioctl_len + socket_len));
 	f[n++] = (struct sock_filter)LOAD(nr);
 	f[n++] = (struct sock_filter)IS(SYS_ioctl, 1, 0);
-	f[n++] = (struct sock_filter)IS(SYS_socket, ioctl_len,
-					(uint8_t)(ioctl_len + socket_len));
+	f[n++] = (struct sock_filter)IS(SYS_socket, ioctl_len, (uint8_t)(ioctl_len + socket_len));
 	/* ioctl */
-	f[n++] = (struct sock_filter)LOAD(args[1]);	/* low half */
+	f[n++] = (struct sock_filter)LOAD(args[1]); /* low half */
 	for (uint8_t i = 0; i < N_TYPING; i++)
-		f[n++] = (struct sock_filter)
-			IS(typing_ioctls[i], (uint8_t)(N_TYPING - i), 0);
-	f[n++] = (struct sock_filter)
-		BPF_STMT(BPF_JMP | BPF_JA, 1u + socket_len);
+		f[n++] = (struct sock_filter)IS(typing_ioctls[i], (uint8_t)(N_TYPING - i), 0);
+	f[n++] = (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA, 1u + socket_len);
 	f[n++] = (struct sock_filter)RETURN_ERRNO(EPERM);
 	/* socket */
 	f[n++] = (struct sock_filter)LOAD(args[0]);
 	for (uint8_t i = 0; i < N_FAMILIES; i++)
-		f[n++] = (struct sock_filter)
-			IS(families[i], (uint8_t)(N_FAMILIES - i), 0);
+		f[n++] = (struct sock_filter)IS(families[i], (uint8_t)(N_FAMILIES - i), 0);
 	f[n++] = (struct sock_filter)RETURN_ERRNO(EAFNOSUPPORT);
 	return n;
 }
@@ -106,8 +98,7 @@ static int add_lists(scmp_filter_ctx ctx)
 	for (size_t i = 0; !r && i < confine_n_allowed; i++)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, confine_allowed[i], 0);
 	for (size_t i = 0; !r && i < confine_n_refused; i++)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM),
-				     confine_refused[i], 0);
+		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), confine_refused[i], 0);
 	return r;
 }
 
@@ -119,30 +110,27 @@ static int add_lists(scmp_filter_ctx ctx)
 static int add_personality(scmp_filter_ctx ctx)
 {
 	static const uint64_t values[] = {
-		0xffffffff, 0, PER_LINUX32, UNAME26, PER_LINUX32 | UNAME26,
-		ADDR_NO_RANDOMIZE,
+		0xffffffff, 0, PER_LINUX32, UNAME26, PER_LINUX32 | UNAME26, ADDR_NO_RANDOMIZE,
 	};
 	int r = 0;
 	for (size_t i = 0; !r && i < sizeof(values) / sizeof(*values); i++)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(personality),
-				     1, SCMP_A0(SCMP_CMP_EQ, values[i]));
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(personality), 1,
+				     SCMP_A0(SCMP_CMP_EQ, values[i]));
 	return r;
 }
 
 static int add_rules(scmp_filter_ctx ctx)
 {
-	const uint64_t namespaces = CLONE_NEWCGROUP | CLONE_NEWIPC |
-				    CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID |
-				    CLONE_NEWUSER | CLONE_NEWUTS;
+	const uint64_t namespaces = CLONE_NEWCGROUP | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWNS |
+				    CLONE_NEWPID | CLONE_NEWUSER | CLONE_NEWUTS;
 	int r = add_lists(ctx);
 	if (!r)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
 				     SCMP_A0(SCMP_CMP_MASKED_EQ, namespaces, 0));
 	if (!r)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(userfaultfd),
-				     1, SCMP_A0(SCMP_CMP_MASKED_EQ,
-						USERFAULTFD_USER_ONLY,
-						USERFAULTFD_USER_ONLY));
+		r = seccomp_rule_add(
+			ctx, SCMP_ACT_ALLOW, SCMP_SYS(userfaultfd), 1,
+			SCMP_A0(SCMP_CMP_MASKED_EQ, USERFAULTFD_USER_ONLY, USERFAULTFD_USER_ONLY));
 	return r ? r : add_personality(ctx);
 }
 
@@ -152,9 +140,8 @@ static int export_rules(int fd)
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
 	if (!ctx)
 		return -ENOMEM;
-	int r = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH,
-				 SCMP_ACT_ERRNO(ENOSYS));
-	if (!r)		/* a binary tree instead of a list */
+	int r = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ERRNO(ENOSYS));
+	if (!r) /* a binary tree instead of a list */
 		r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	if (!r)
 		r = add_rules(ctx);
@@ -169,8 +156,7 @@ static int load_rules(struct confine *c, int fd)
 	off_t bytes = lseek(fd, 0, SEEK_END);
 	if (bytes < 0)
 		return -errno;
-	c->insns = calloc(FRONT_MAX + (size_t)bytes / sizeof(*c->insns),
-			  sizeof(*c->insns));
+	c->insns = calloc(FRONT_MAX + (size_t)bytes / sizeof(*c->insns), sizeof(*c->insns));
 	if (!c->insns)
 		return -ENOMEM;
 	c->n = write_front(c->insns);
@@ -190,8 +176,7 @@ int confine_new(struct confine **out, struct err *e)
 		r = load_rules(c, fd);
 	if (r) {
 		confine_free(c);
-		return err_set(e, -r, "make the seccomp filter: %s",
-			       strerror(-r));
+		return err_set(e, -r, "make the seccomp filter: %s", strerror(-r));
 	}
 	*out = c;
 	return 0;

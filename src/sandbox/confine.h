@@ -32,23 +32,22 @@ uint64_t confine_bounding(void);
  * Append what mulligan-init needs to confine itself (init/confine_abi.h).
  * nproc: RLIMIT_NPROC for the commands, 0: leave it.
  */
-must_check int confine_init_blob(const struct confine *c, uint64_t nproc,
-				 struct buf *out);
+must_check int confine_init_blob(const struct confine *c, uint64_t nproc, struct buf *out);
 
 /* Credentials of one thread as /proc/<pid>/status and prctl tell them. */
 struct confinement {
 	uid_t ruid, euid, suid, fsuid;
 	gid_t rgid, egid, sgid, fsgid;
-	const gid_t *groups;		/* borrowed */
+	const gid_t *groups; /* borrowed */
 	size_t n_groups;
 	uint64_t cap_inh, cap_prm, cap_eff, cap_bnd, cap_amb;
 	uint32_t securebits;
 	bool no_new_privs;
-	bool keep_groups;		/* setgroups is denied in this user
-					 * namespace: leave them */
-	int dumpable;			/* PR_GET_DUMPABLE, set again at the end
-					 * since a change of ids resets it; -1:
-					 * leave it */
+	bool keep_groups; /* setgroups is denied in this user
+			   * namespace: leave them */
+	int dumpable;     /* PR_GET_DUMPABLE, set again at the end
+			   * since a change of ids resets it; -1:
+			   * leave it */
 };
 
 /*
@@ -65,8 +64,7 @@ void confine_emit_bounding(struct prog *p, uint64_t have, uint64_t want);
  * (clone3 with set_tid, PR_SET_MM, limits) comes before, and every thread
  * runs this for itself, unless it is made after it.
  */
-void confine_emit(struct prog *p, const struct confinement *c,
-		  uint64_t have_bounding);
+void confine_emit(struct prog *p, const struct confinement *c, uint64_t have_bounding);
 
 /*
  * Append the default filter for ALL threads of the running process: the last

@@ -20,6 +20,8 @@
 
 #define C(name) SCMP_SYS(name)
 
+/* clang-format off */
+
 const int confine_allowed[] = {
 	/* files */
 	C(access), C(chdir), C(chmod), C(chown), C(chroot), C(close),
@@ -116,11 +118,19 @@ const int confine_refused[] = {
 	C(get_mempolicy), C(mbind), C(migrate_pages), C(move_pages),
 	C(set_mempolicy),
 };
+/* clang-format on */
 const size_t confine_n_refused = sizeof(confine_refused) / sizeof(int);
 
-enum { USER_MODE_ONLY = 1 };	/* UFFD_USER_MODE_ONLY, Linux 5.11 */
+enum { USER_MODE_ONLY = 1 }; /* UFFD_USER_MODE_ONLY, Linux 5.11 */
 
-#define P(name, ...) { #name, SYS_##name, { __VA_ARGS__ } }
+#define P(name, ...)                                                                               \
+	{                                                                                          \
+#name, SYS_##name,                                                                 \
+		{                                                                                  \
+			__VA_ARGS__                                                                \
+		}                                                                                  \
+	}
+/* clang-format off */
 const struct confine_call confine_puppet_calls[] = {
 	P(arch_prctl, 0x1003),
 	P(brk, 0),
@@ -169,5 +179,5 @@ const struct confine_call confine_puppet_calls[] = {
 	P(userfaultfd, USER_MODE_ONLY | O_CLOEXEC | O_NONBLOCK),
 	P(write, 3),
 };
-const size_t confine_n_puppet_calls =
-	sizeof(confine_puppet_calls) / sizeof(*confine_puppet_calls);
+/* clang-format on */
+const size_t confine_n_puppet_calls = sizeof(confine_puppet_calls) / sizeof(*confine_puppet_calls);

@@ -34,10 +34,9 @@ static void emit_capset(struct prog *p, uint64_t effective, uint64_t permitted,
 		.version = _LINUX_CAPABILITY_VERSION_3,
 	};
 	const struct __user_cap_data_struct data[2] = {
-		{ (uint32_t)effective, (uint32_t)permitted,
-		  (uint32_t)inheritable },
-		{ (uint32_t)(effective >> 32), (uint32_t)(permitted >> 32),
-		  (uint32_t)(inheritable >> 32) },
+		{(uint32_t)effective, (uint32_t)permitted, (uint32_t)inheritable},
+		{(uint32_t)(effective >> 32), (uint32_t)(permitted >> 32),
+		 (uint32_t)(inheritable >> 32)},
 	};
 	prog_sys(p, SYS_capset, prog_data(p->arena, &head, sizeof(head)),
 		 prog_data(p->arena, data, sizeof(data)));
@@ -47,8 +46,7 @@ static void emit_ids(struct prog *p, const struct confinement *c)
 {
 	if (!c->keep_groups)
 		prog_sys(p, SYS_setgroups, c->n_groups,
-			 prog_data(p->arena, c->groups,
-				   c->n_groups * sizeof(gid_t)));
+			 prog_data(p->arena, c->groups, c->n_groups * sizeof(gid_t)));
 	prog_sys(p, SYS_setresgid, c->rgid, c->egid, c->sgid);
 	if (c->fsgid != c->egid)
 		prog_sys(p, SYS_setfsgid, c->fsgid);
@@ -57,8 +55,7 @@ static void emit_ids(struct prog *p, const struct confinement *c)
 		prog_sys(p, SYS_setfsuid, c->fsuid);
 }
 
-void confine_emit(struct prog *p, const struct confinement *c,
-		  uint64_t have_bounding)
+void confine_emit(struct prog *p, const struct confinement *c, uint64_t have_bounding)
 {
 	const uint64_t needed = c->cap_prm | 1ull << CAP_SETPCAP;
 	emit_prctl(p, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0);
@@ -84,10 +81,10 @@ void confine_emit_seccomp(struct prog *p, const struct confine *c)
 	const struct sock_filter *insns = confine_filter(c, &n);
 	/* struct sock_fprog with the target's address in it */
 	const uint64_t fprog[2] = {
-		n, prog_data(p->arena, insns, n * sizeof(*insns)),
+		n,
+		prog_data(p->arena, insns, n * sizeof(*insns)),
 	};
-	prog_sys(p, SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-		 SECCOMP_FILTER_FLAG_TSYNC,
+	prog_sys(p, SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC,
 		 prog_data(p->arena, fprog, sizeof(fprog)));
-	prog_exact(p, 0);	/* a thread that cannot follow is named by its tid */
+	prog_exact(p, 0); /* a thread that cannot follow is named by its tid */
 }

@@ -8,5 +8,5 @@
 /* Call numbers as libseccomp spells them. */
 extern const int confine_allowed[];
 extern const size_t confine_n_allowed;
-extern const int confine_refused[];	/* EPERM */
+extern const int confine_refused[]; /* EPERM */
 extern const size_t confine_n_refused;

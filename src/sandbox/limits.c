@@ -27,9 +27,9 @@
 #include "sys/sandboxing.h"
 
 enum {
-	PIDS_DEFAULT = 2048,	/* a parallel build needs hundreds, a bomb all */
-	PID_MAX_MIN = 400,	/* the kernel demands more than 300 */
-	REMOVE_WAIT_MS = 1000,	/* for the last processes to be gone */
+	PIDS_DEFAULT = 2048,   /* a parallel build needs hundreds, a bomb all */
+	PID_MAX_MIN = 400,     /* the kernel demands more than 300 */
+	REMOVE_WAIT_MS = 1000, /* for the last processes to be gone */
 };
 
 static int no_memory(struct err *e)
@@ -51,8 +51,7 @@ static int make_sandbox_dir(const char *parent, const char *name, bool v2)
 	r = sys_mkdirat(AT_FDCWD, path, 0755);
 	if (r)
 		return r == -ENOENT ? -EAGAIN : r;
-	scoped_fd int fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY |
-				      O_CLOEXEC, 0);
+	scoped_fd int fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 	if (fd < 0)
 		return fd == -ENOENT ? -EAGAIN : fd;
 	r = sys_flock(fd, LOCK_EX | LOCK_NB);
@@ -74,8 +73,7 @@ static int make_dirs(struct limits *l, const char *name, struct err *e)
 		for (int tries = 0; fd == -EAGAIN && tries < 3; tries++)
 			fd = make_sandbox_dir(dir, l->name, v2);
 		if (fd < 0) {
-			err_set(e, -fd, "make the cgroup '%s/%s': %s", dir,
-				l->name, strerror(-fd));
+			err_set(e, -fd, "make the cgroup '%s/%s': %s", dir, l->name, strerror(-fd));
 			return err_path(e, dir);
 		}
 		l->dir_fd[i] = fd;
@@ -96,17 +94,15 @@ static void fall_back(struct limits *l, const struct spec *spec)
 {
 	bool in_userns = sys_in_userns() || userns_needed() || spec->userns;
 	if (limits_pid_max_is_per_namespace())
-		l->pid_max = l->pids_max + 1 > PID_MAX_MIN ? l->pids_max + 1 :
-							     PID_MAX_MIN;
+		l->pid_max = l->pids_max + 1 > PID_MAX_MIN ? l->pids_max + 1 : PID_MAX_MIN;
 	else if (in_userns)
 		l->nproc = l->pids_max;
 	bool pids = l->pid_max || l->nproc;
-	snprintf(l->missing, sizeof(l->missing),
-		 "limits on memory%s CPU are off: %s%s", pids ? " and" :
-		 ", processes and", l->means.why,
-		 getuid() || sys_in_userns() ?
-		 "; start it in a delegated one: systemd-run --user --scope -p Delegate=yes ..." :
-		 "");
+	snprintf(l->missing, sizeof(l->missing), "limits on memory%s CPU are off: %s%s",
+		 pids ? " and" : ", processes and", l->means.why,
+		 getuid() || sys_in_userns() ? "; start it in a delegated one: systemd-run --user "
+					       "--scope -p Delegate=yes ..."
+					     : "");
 }
 
 static void choose(struct limits *l, const struct spec *spec)
@@ -151,7 +147,7 @@ int limits_create(const struct spec *spec, struct limits **out, struct err *e)
 
 static void remove_patiently(struct limits *l, const char *name)
 {
-	const struct timespec pause = { .tv_nsec = 2000000 };
+	const struct timespec pause = {.tv_nsec = 2000000};
 	uint64_t end = clock_now_ns() + REMOVE_WAIT_MS * 1000000ull;
 	while (limits_group_remove(l, name) == -EBUSY && clock_now_ns() < end)
 		nanosleep(&pause, NULL);
@@ -161,8 +157,7 @@ void limits_forget(struct limits *l)
 {
 	if (!l)
 		return;
-	vec_each(struct limits_group *, g, &l->groups)
-		limits_group_free(*g);
+	vec_each(struct limits_group *, g, &l->groups) limits_group_free(*g);
 	for (size_t i = 0; i < HIERARCHIES_MAX; i++)
 		cleanup_fd(&l->dir_fd[i]);
 	vec_deinit(&l->groups);
@@ -174,12 +169,10 @@ void limits_destroy(struct limits *l)
 {
 	if (!l)
 		return;
-	vec_each(struct limits_group *, g, &l->groups)
-		remove_patiently(l, (*g)->name);
+	vec_each(struct limits_group *, g, &l->groups) remove_patiently(l, (*g)->name);
 	for (size_t i = 0; i < l->means.n; i++) {
 		char path[4096];
-		snprintf(path, sizeof(path), "%s/%s", l->means.place[i].dir,
-			 l->name);
+		snprintf(path, sizeof(path), "%s/%s", l->means.place[i].dir, l->name);
 		/* EBUSY: something is still dying; gc will find it unlocked */
 		if (l->dir_fd[i] >= 0)
 			(void)!sys_unlinkat(AT_FDCWD, path, AT_REMOVEDIR);
@@ -214,8 +207,7 @@ uint64_t limits_memory_bytes(const struct limits *l)
 
 uint32_t limits_pids_max(const struct limits *l)
 {
-	return l->means.kind != LIMITS_NONE || l->pid_max || l->nproc ?
-		l->pids_max : 0;
+	return l->means.kind != LIMITS_NONE || l->pid_max || l->nproc ? l->pids_max : 0;
 }
 
 /* Remove the groups in a directory of a sandbox; how many stayed. */
@@ -227,8 +219,7 @@ static int sweep_groups(int dir_fd)
 	int stayed = 0;
 	for (struct dirent *it; (it = readdir(d));)
 		if (it->d_type == DT_DIR && it->d_name[0] == 'g')
-			stayed += !!sys_unlinkat(dir_fd, it->d_name,
-						 AT_REMOVEDIR);
+			stayed += !!sys_unlinkat(dir_fd, it->d_name, AT_REMOVEDIR);
 	closedir(d);
 	return stayed;
 }
@@ -236,8 +227,7 @@ static int sweep_groups(int dir_fd)
 /* One sandbox's directory, if no keeper holds it; how many stayed. */
 static int sweep_sandbox(int parent_fd, const char *name)
 {
-	scoped_fd int fd = sys_openat(parent_fd, name, O_RDONLY | O_DIRECTORY |
-				      O_CLOEXEC, 0);
+	scoped_fd int fd = sys_openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 	if (fd < 0 || sys_flock(fd, LOCK_EX | LOCK_NB))
 		return 0;
 	int stayed = sweep_groups(fd);
@@ -254,8 +244,7 @@ static bool belongs(const char *dir, const char *name)
 
 static int sweep_place(const char *path, const char *name)
 {
-	scoped_fd int fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY |
-				      O_CLOEXEC, 0);
+	scoped_fd int fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 	DIR *d;
 	if (fd < 0 || sys_opendir_fd(fd, &d))
 		return 0;

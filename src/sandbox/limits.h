@@ -25,11 +25,11 @@
 enum limits_kind {
 	LIMITS_V2,
 	LIMITS_V1,
-	LIMITS_NONE,		/* no cgroup */
+	LIMITS_NONE, /* no cgroup */
 };
 
-struct limits;			/* of one sandbox */
-struct limits_group;		/* of one incarnation */
+struct limits;       /* of one sandbox */
+struct limits_group; /* of one incarnation */
 
 /*
  * Find the means and make the sandbox's own directories, named after
@@ -37,8 +37,7 @@ struct limits_group;		/* of one incarnation */
  * before userns_enter() or after; cgroups are reached by path. Limits that
  * cannot be enforced are not an error: see limits_missing().
  */
-must_check int limits_create(const struct spec *spec, struct limits **out,
-			     struct err *e);
+must_check int limits_create(const struct spec *spec, struct limits **out, struct err *e);
 
 /* Remove the directories; whatever is still populated is left for gc. */
 void limits_destroy(struct limits *l);
@@ -63,8 +62,7 @@ uint64_t limits_memory_bytes(const struct limits *l);
 uint32_t limits_pids_max(const struct limits *l);
 
 /* An empty group with the limits set; a used one is taken again if it can. */
-must_check int limits_group_take(struct limits *l, struct limits_group **out,
-				 struct err *e);
+must_check int limits_group_take(struct limits *l, struct limits_group **out, struct err *e);
 
 /* Give a group back; its processes may still be dying. NULL is fine. */
 void limits_group_give(struct limits *l, struct limits_group *g);
@@ -73,8 +71,7 @@ void limits_group_give(struct limits *l, struct limits_group *g);
  * Put a process into the group: PID 1, before it forks the tree. pid is in
  * the caller's PID namespace.
  */
-must_check int limits_group_attach(struct limits_group *g, pid_t pid,
-				   struct err *e);
+must_check int limits_group_attach(struct limits_group *g, pid_t pid, struct err *e);
 
 /* Directory to clone into (CLONE_INTO_CGROUP; v2), or -1. Borrowed. */
 int limits_group_fd(const struct limits_group *g);
@@ -84,15 +81,14 @@ must_check int limits_group_freeze(struct limits_group *g, bool frozen);
 
 struct limits_usage {
 	uint64_t memory_bytes;
-	uint64_t memory_peak_bytes;	/* 0: unknown */
+	uint64_t memory_peak_bytes; /* 0: unknown */
 	uint64_t cpu_ns;
 	uint64_t pids;
-	uint64_t oom_kills;		/* since the group was taken */
+	uint64_t oom_kills; /* since the group was taken */
 };
 
 /* -EOPNOTSUPP without cgroups. */
-must_check int limits_group_usage(const struct limits_group *g,
-				  struct limits_usage *out);
+must_check int limits_group_usage(const struct limits_group *g, struct limits_usage *out);
 
 /*
  * Remove what a dead keeper of this sandbox left behind. Returns how many

@@ -25,10 +25,10 @@ static const struct {
 	const char *controller;
 	unsigned int role;
 } roles[] = {
-	{ "memory", ROLE_MEMORY },
-	{ "pids", ROLE_PIDS },
-	{ "cpu", ROLE_CPU },
-	{ "freezer", ROLE_FREEZER },
+	{"memory", ROLE_MEMORY},
+	{"pids", ROLE_PIDS},
+	{"cpu", ROLE_CPU},
+	{"freezer", ROLE_FREEZER},
 };
 enum { N_ROLES = sizeof(roles) / sizeof(*roles) };
 
@@ -36,7 +36,7 @@ void limits_means_deinit(struct limits_means *m)
 {
 	for (size_t i = 0; i < m->n; i++)
 		free(m->place[i].dir);
-	*m = (struct limits_means){ .kind = LIMITS_NONE };
+	*m = (struct limits_means){.kind = LIMITS_NONE};
 }
 
 static int read_file(const char *dir, const char *name, char *text, size_t bytes)
@@ -71,7 +71,7 @@ int limits_enable(const char *dir, unsigned int *enabled)
 	if (r < 0)
 		return r;
 	snprintf(path, sizeof(path), "%s/cgroup.subtree_control", dir);
-	*enabled = ROLE_FREEZER;	/* part of every v2 directory */
+	*enabled = ROLE_FREEZER; /* part of every v2 directory */
 	for (size_t i = 0; i < N_ROLES; i++) {
 		const char *name = roles[i].controller;
 		bool wanted = roles[i].role & (ROLE_MEMORY | ROLE_PIDS | ROLE_CPU);
@@ -79,8 +79,9 @@ int limits_enable(const char *dir, unsigned int *enabled)
 			continue;
 		char plus[32];
 		snprintf(plus, sizeof(plus), "+%s", name);
-		r = has_word(on, name) ? 0 : !has_word(there, name) ? -ENOENT :
-		    sys_write_small(AT_FDCWD, path, plus);
+		r = has_word(on, name)       ? 0
+		    : !has_word(there, name) ? -ENOENT
+					     : sys_write_small(AT_FDCWD, path, plus);
 		if (!r)
 			*enabled |= roles[i].role;
 		else if (roles[i].role != ROLE_CPU)
@@ -117,15 +118,13 @@ static int find_v2(const struct sys_cgroup *c, struct limits_means *m)
 			break;
 	}
 	if (r == -EBUSY)
-		snprintf(m->why, sizeof(m->why),
-			 "processes live directly in the cgroup '%s'", c->own);
+		snprintf(m->why, sizeof(m->why), "processes live directly in the cgroup '%s'",
+			 c->own);
 	else if (r == -ENOENT)
 		snprintf(m->why, sizeof(m->why),
-			 "the cgroup '%s' has no memory and pids controllers",
-			 c->own);
+			 "the cgroup '%s' has no memory and pids controllers", c->own);
 	else
-		snprintf(m->why, sizeof(m->why),
-			 "no cgroup above '%s' may be written", c->own);
+		snprintf(m->why, sizeof(m->why), "no cgroup above '%s' may be written", c->own);
 	return r;
 }
 
@@ -150,9 +149,7 @@ static int add_v1(const struct sys_cgroup *c, struct limits_means *m)
 static int find_v1(const struct vec *cgroups, struct limits_means *m)
 {
 	unsigned int all = 0;
-	vec_each(struct sys_cgroup, c, cgroups)
-		if (!c->v2 && add_v1(c, m))
-			return -ENOMEM;
+	vec_each(struct sys_cgroup, c, cgroups) if (!c->v2 && add_v1(c, m)) return -ENOMEM;
 	for (size_t i = 0; i < m->n; i++)
 		all |= m->place[i].roles;
 	if (all & ROLE_MEMORY && all & ROLE_PIDS) {
@@ -170,7 +167,7 @@ static int find_v1(const struct vec *cgroups, struct limits_means *m)
 
 int limits_find(struct limits_means *out, struct err *e)
 {
-	*out = (struct limits_means){ .kind = LIMITS_NONE };
+	*out = (struct limits_means){.kind = LIMITS_NONE};
 	const struct sys_features *f = sys_features();
 	if (f->masked[SYS_F_CGROUP]) {
 		snprintf(out->why, sizeof(out->why), "cgroups are masked");
@@ -183,9 +180,8 @@ int limits_find(struct limits_means *out, struct err *e)
 	if (!cgroups.n)
 		snprintf(out->why, sizeof(out->why), "no cgroup is mounted");
 	bool found = false;
-	vec_each(struct sys_cgroup, c, &cgroups)
-		if (c->v2 && !found && !f->masked[SYS_F_CGROUP_V2])
-			found = !find_v2(c, out);
+	vec_each(struct sys_cgroup, c, &cgroups) if (c->v2 && !found && !f->masked[SYS_F_CGROUP_V2])
+		found = !find_v2(c, out);
 	if (!found && cgroups.n && !f->masked[SYS_F_CGROUP_V1])
 		found = !find_v1(&cgroups, out);
 	sys_cgroups_deinit(&cgroups);
@@ -200,9 +196,8 @@ int limits_find(struct limits_means *out, struct err *e)
 static int probe_main(void)
 {
 	struct sys_id_range range[1];
-	bool is_root = sys_read_id_map(false, range, 1) == 1 &&
-		       range[0].inside == 0 && range[0].outside == 0 &&
-		       geteuid() == 0;
+	bool is_root = sys_read_id_map(false, range, 1) == 1 && range[0].inside == 0 &&
+		       range[0].outside == 0 && geteuid() == 0;
 	if (is_root && setresuid(65534, 65534, 65534))
 		return 1;
 	if (sys_unshare(CLONE_NEWUSER | CLONE_NEWPID))

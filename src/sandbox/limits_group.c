@@ -21,7 +21,7 @@
 
 enum {
 	CPU_PERIOD_US = 100000,
-	GROUPS_MAX = 64,	/* running, standbys, and those that are dying */
+	GROUPS_MAX = 64, /* running, standbys, and those that are dying */
 };
 
 static int no_memory(struct err *e)
@@ -61,8 +61,7 @@ static int set_memory(const struct limits *l, int fd)
 	if (!l->memory_bytes)
 		return 0;
 	bool v2 = l->means.kind == LIMITS_V2;
-	int r = write_number(fd, v2 ? "memory.max" : "memory.limit_in_bytes",
-			     l->memory_bytes);
+	int r = write_number(fd, v2 ? "memory.max" : "memory.limit_in_bytes", l->memory_bytes);
 	if (r)
 		return r;
 	/* as much swap as memory (v1 counts both); kernels without swap
@@ -116,8 +115,7 @@ static uint64_t oom_kills(const struct limits_group *g)
 	uint64_t n = 0;
 	int fd = role_fd(g, ROLE_MEMORY);
 	bool v2 = g->owner->means.kind == LIMITS_V2;
-	if (fd < 0 || sys_read_key(fd, v2 ? "memory.events" :
-				   "memory.oom_control", "oom_kill", &n))
+	if (fd < 0 || sys_read_key(fd, v2 ? "memory.events" : "memory.oom_control", "oom_kill", &n))
 		return 0;
 	return n;
 }
@@ -138,8 +136,7 @@ static int make_group(struct limits *l, struct limits_group *g)
 		int r = sys_mkdirat(l->dir_fd[i], g->name, 0755);
 		if (r)
 			return r;
-		g->fd[i] = sys_openat(l->dir_fd[i], g->name, O_RDONLY |
-				      O_DIRECTORY | O_CLOEXEC, 0);
+		g->fd[i] = sys_openat(l->dir_fd[i], g->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 		if (g->fd[i] < 0)
 			return g->fd[i];
 	}
@@ -168,20 +165,17 @@ static int new_group(struct limits *l, struct limits_group **out, struct err *e)
 		(void)!limits_group_remove(l, g->name);
 		vec_remove(&l->groups, l->groups.n - 1);
 		limits_group_free(g);
-		return err_set(e, -r, "make a cgroup with limits: %s",
-			       strerror(-r));
+		return err_set(e, -r, "make a cgroup with limits: %s", strerror(-r));
 	}
 	*out = g;
 	return 0;
 }
 
-int limits_group_take(struct limits *l, struct limits_group **out,
-		      struct err *e)
+int limits_group_take(struct limits *l, struct limits_group **out, struct err *e)
 {
 	struct limits_group *g = NULL;
-	vec_each(struct limits_group *, it, &l->groups)
-		if (!g && (*it)->state == GROUP_GIVEN && is_empty(*it))
-			g = *it;
+	vec_each(struct limits_group *, it,
+		 &l->groups) if (!g && (*it)->state == GROUP_GIVEN && is_empty(*it)) g = *it;
 	if (!g) {
 		int r = new_group(l, &g, e);
 		if (r)
@@ -191,8 +185,7 @@ int limits_group_take(struct limits *l, struct limits_group **out,
 	g->oom_before = oom_kills(g);
 	/* v1 lets the peak begin anew; v2 does not */
 	if (l->means.kind == LIMITS_V1)
-		(void)!sys_write_small(role_fd(g, ROLE_MEMORY),
-				       "memory.max_usage_in_bytes", "0");
+		(void)!sys_write_small(role_fd(g, ROLE_MEMORY), "memory.max_usage_in_bytes", "0");
 	*out = g;
 	return 0;
 }
@@ -210,9 +203,9 @@ int limits_group_attach(struct limits_group *g, pid_t pid, struct err *e)
 	for (size_t i = 0; i < g->owner->means.n; i++) {
 		int r = write_number(g->fd[i], "cgroup.procs", (uint64_t)pid);
 		if (r)
-			return err_set(e, -r, "put process %d into its cgroup '%s/%s/%s': %s",
-				       pid, g->owner->means.place[i].dir,
-				       g->owner->name, g->name, strerror(-r));
+			return err_set(e, -r, "put process %d into its cgroup '%s/%s/%s': %s", pid,
+				       g->owner->means.place[i].dir, g->owner->name, g->name,
+				       strerror(-r));
 	}
 	return 0;
 }
@@ -237,17 +230,17 @@ int limits_group_usage(const struct limits_group *g, struct limits_usage *out)
 	if (g->owner->means.kind == LIMITS_NONE)
 		return -EOPNOTSUPP;
 	bool v2 = g->owner->means.kind == LIMITS_V2;
-	struct limits_usage u = { 0 };
+	struct limits_usage u = {0};
 	int memory = role_fd(g, ROLE_MEMORY), cpu = role_fd(g, ROLE_CPU);
-	int r = sys_read_u64(memory, v2 ? "memory.current" :
-			     "memory.usage_in_bytes", &u.memory_bytes);
+	int r = sys_read_u64(memory, v2 ? "memory.current" : "memory.usage_in_bytes",
+			     &u.memory_bytes);
 	if (!r)
 		r = sys_read_u64(role_fd(g, ROLE_PIDS), "pids.current", &u.pids);
 	if (r)
 		return r;
 	/* newer than the oldest kernel: 0 where they are absent */
-	(void)!sys_read_u64(memory, v2 ? "memory.peak" :
-			    "memory.max_usage_in_bytes", &u.memory_peak_bytes);
+	(void)!sys_read_u64(memory, v2 ? "memory.peak" : "memory.max_usage_in_bytes",
+			    &u.memory_peak_bytes);
 	if (v2 && !sys_read_key(cpu, "cpu.stat", "usage_usec", &u.cpu_ns))
 		u.cpu_ns *= 1000;
 	if (!v2 && cpu >= 0)

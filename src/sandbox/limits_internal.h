@@ -16,15 +16,15 @@ enum { HIERARCHIES_MAX = 4 };
 
 /* Where sandboxes of this user have their directories. */
 struct limits_place {
-	unsigned int roles;	/* of enum limits_role */
-	char *dir;		/* ".../mulligan", which may not exist yet */
+	unsigned int roles; /* of enum limits_role */
+	char *dir;          /* ".../mulligan", which may not exist yet */
 };
 
 struct limits_means {
 	enum limits_kind kind;
 	struct limits_place place[HIERARCHIES_MAX];
 	size_t n;
-	char why[256];		/* why not better; "" */
+	char why[256]; /* why not better; "" */
 };
 
 /* Find the best means; nothing is created. */
@@ -46,15 +46,15 @@ struct limits_group {
 	struct limits *owner;
 	enum group_state state;
 	char name[16];
-	int fd[HIERARCHIES_MAX];	/* directories */
-	uint64_t oom_before;		/* kills before it was taken */
+	int fd[HIERARCHIES_MAX]; /* directories */
+	uint64_t oom_before;     /* kills before it was taken */
 };
 
 struct limits {
 	struct limits_means means;
 	char name[SPEC_NAME_BYTES + 16];
 	int dir_fd[HIERARCHIES_MAX];
-	struct vec groups;		/* struct limits_group * */
+	struct vec groups; /* struct limits_group * */
 	unsigned int next;
 	uint64_t memory_bytes;
 	uint32_t pids_max, cpus_milli;

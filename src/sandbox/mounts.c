@@ -33,8 +33,8 @@
 #include "sys/sandboxing.h"
 
 enum {
-	TTY_GID = 5,		/* group "tty" of every distribution */
-	UMOUNT_DETACH = 2,	/* MNT_DETACH, umount2(2) */
+	TTY_GID = 5,       /* group "tty" of every distribution */
+	UMOUNT_DETACH = 2, /* MNT_DETACH, umount2(2) */
 };
 
 struct device {
@@ -44,17 +44,13 @@ struct device {
 };
 
 static const struct device devices[] = {
-	{ "null", 1, 3, false },    { "zero", 1, 5, false },
-	{ "full", 1, 7, false },    { "random", 1, 8, false },
-	{ "urandom", 1, 9, false }, { "tty", 5, 0, true },
+	{"null", 1, 3, false},   {"zero", 1, 5, false},    {"full", 1, 7, false},
+	{"random", 1, 8, false}, {"urandom", 1, 9, false}, {"tty", 5, 0, true},
 };
 
 static const char *const dev_links[][2] = {
-	{ "fd", "/proc/self/fd" },
-	{ "stdin", "/proc/self/fd/0" },
-	{ "stdout", "/proc/self/fd/1" },
-	{ "stderr", "/proc/self/fd/2" },
-	{ "ptmx", "pts/ptmx" },
+	{"fd", "/proc/self/fd"},       {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"},
+	{"stderr", "/proc/self/fd/2"}, {"ptmx", "pts/ptmx"},
 };
 
 /* A detached tmpfs. */
@@ -72,8 +68,7 @@ static int new_tmpfs(const char *bytes, const char *inodes)
 		r = sys_fsconfig_string(fs, "nr_inodes", inodes);
 	if (!r)
 		r = sys_fsconfig_create(fs);
-	return r ? r : sys_fsmount(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
-					       MOUNT_ATTR_NOEXEC);
+	return r ? r : sys_fsmount(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
 }
 
 /* A directory whose mode the umask does not touch. */
@@ -91,24 +86,22 @@ static int bind_device(int dev_fd, const struct device *d, struct err *e)
 	int r = sys_fstatat(AT_FDCWD, path, &st, 0);
 	if (r == -ENOENT && d->optional)
 		return 0;
-	if (!r && (!S_ISCHR(st.st_mode) ||
-		   st.st_rdev != makedev(d->major, d->minor)))
+	if (!r && (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(d->major, d->minor)))
 		r = -ENODEV;
 	if (r) {
-		err_set(e, -r, "the host's %s is not the device it should be: %s",
-			path, strerror(-r));
+		err_set(e, -r, "the host's %s is not the device it should be: %s", path,
+			strerror(-r));
 		return err_path(e, path);
 	}
-	scoped_fd int node = sys_openat(dev_fd, d->name, O_WRONLY | O_CREAT |
-					O_EXCL | O_CLOEXEC, 0600);
+	scoped_fd int node =
+		sys_openat(dev_fd, d->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (node < 0)
 		return err_set(e, -node, "make %s: %s", path, strerror(-node));
 	scoped_fd int tree = sys_open_tree(AT_FDCWD, path, OPEN_TREE_CLONE);
 	r = tree < 0 ? tree : 0;
 	if (!r)
 		r = sys_mount_setattr(tree, "", AT_EMPTY_PATH,
-				      MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
-					      MOUNT_ATTR_NOEXEC, 0);
+				      MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0);
 	if (!r)
 		r = sys_move_mount_fd(tree, node);
 	return r ? err_set(e, -r, "bind %s: %s", path, strerror(-r)) : 0;
@@ -116,7 +109,7 @@ static int bind_device(int dev_fd, const struct device *d, struct err *e)
 
 static int fill_dev(int dev_fd, struct err *e)
 {
-	static const char *const dirs[] = { "pts", "shm", "mqueue" };
+	static const char *const dirs[] = {"pts", "shm", "mqueue"};
 	int r = 0;
 	for (size_t i = 0; !r && i < sizeof(dirs) / sizeof(*dirs); i++)
 		r = make_dir(dev_fd, dirs[i], 0755);
@@ -136,11 +129,9 @@ static int make_scratch(struct mounts *m, struct err *e)
 	scoped_fd int tmpfs = new_tmpfs("1m", "64");
 	if (tmpfs < 0)
 		return err_set(e, -tmpfs, "make a tmpfs: %s", strerror(-tmpfs));
-	int r = sys_move_mount(tmpfs, "", AT_FDCWD, m->scratch,
-			       MOVE_MOUNT_F_EMPTY_PATH);
+	int r = sys_move_mount(tmpfs, "", AT_FDCWD, m->scratch, MOVE_MOUNT_F_EMPTY_PATH);
 	if (r) {
-		err_set(e, -r, "mount a tmpfs on '%s': %s", m->scratch,
-			strerror(-r));
+		err_set(e, -r, "mount a tmpfs on '%s': %s", m->scratch, strerror(-r));
 		return err_path(e, m->scratch);
 	}
 	/* the descriptor of the detached mount is now that of the attached */
@@ -148,14 +139,12 @@ static int make_scratch(struct mounts *m, struct err *e)
 	r = make_dir(m->scratch_fd, "dev", 0755);
 	if (r)
 		return err_set(e, -r, "fill /dev: %s", strerror(-r));
-	scoped_fd int dev = sys_openat(m->scratch_fd, "dev",
-				       O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+	scoped_fd int dev = sys_openat(m->scratch_fd, "dev", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
 	if (dev < 0)
 		return err_set(e, -dev, "fill /dev: %s", strerror(-dev));
 	r = fill_dev(dev, e);
 	/* a /proc without it (not the kernel's): stay on scratch */
-	m->at_rest = !r && !sys_move_mount(m->scratch_fd, "", AT_FDCWD,
-					   resting_place,
+	m->at_rest = !r && !sys_move_mount(m->scratch_fd, "", AT_FDCWD, resting_place,
 					   MOVE_MOUNT_F_EMPTY_PATH);
 	return r;
 }
@@ -168,8 +157,7 @@ static uint64_t tmpfs_bytes(const struct spec *spec)
 	return total / 2;
 }
 
-int mounts_new(const struct spec *spec, const char *scratch,
-	       struct mounts **out, struct err *e)
+int mounts_new(const struct spec *spec, const char *scratch, struct mounts **out, struct err *e)
 {
 	struct mounts *m = calloc(1, sizeof(*m));
 	if (!m)
@@ -227,11 +215,9 @@ void mounts_set_deinit(struct mounts_set *s)
 }
 
 /* A clone of a path's mount, with everything below it; attrs are added. */
-static int clone_tree(int dir_fd, const char *path, uint64_t attrs,
-		      unsigned int recursive)
+static int clone_tree(int dir_fd, const char *path, uint64_t attrs, unsigned int recursive)
 {
-	scoped_fd int fd = sys_open_tree(dir_fd, path, OPEN_TREE_CLONE |
-					 AT_RECURSIVE);
+	scoped_fd int fd = sys_open_tree(dir_fd, path, OPEN_TREE_CLONE | AT_RECURSIVE);
 	if (fd < 0)
 		return fd;
 	int r = sys_mount_setattr(fd, "", AT_EMPTY_PATH | recursive, attrs, 0);
@@ -246,17 +232,15 @@ static int new_run(uint64_t generation)
 		return mnt;
 	char text[24];
 	int len = snprintf(text, sizeof(text), "%" PRIu64 "\n", generation);
-	scoped_fd int fd = sys_openat(mnt, "generation", O_WRONLY | O_CREAT |
-				      O_CLOEXEC, 0444);
+	scoped_fd int fd = sys_openat(mnt, "generation", O_WRONLY | O_CREAT | O_CLOEXEC, 0444);
 	if (fd < 0)
 		return fd;
 	int r = sys_fchmod(fd, 0444);
 	if (!r)
 		r = sys_write_all(fd, text, (size_t)len);
-	cleanup_fd(&fd);	/* no writer may be left on a read-only mount */
+	cleanup_fd(&fd); /* no writer may be left on a read-only mount */
 	if (!r)
-		r = sys_mount_setattr(mnt, "", AT_EMPTY_PATH, MOUNT_ATTR_RDONLY,
-				      0);
+		r = sys_mount_setattr(mnt, "", AT_EMPTY_PATH, MOUNT_ATTR_RDONLY, 0);
 	return r ? r : take_fd(&mnt);
 }
 
@@ -269,8 +253,7 @@ static int prepare_place(const struct place *p, const struct mounts_run *run,
 		return 0;
 	if (p->mode == VOLUME_COW) {
 		if (p->cow_index >= run->n_cow)
-			return err_set(e, EINVAL, "no overlay for the volume '%s'",
-				       p->dst);
+			return err_set(e, EINVAL, "no overlay for the volume '%s'", p->dst);
 		*fd = run->cow_fds[p->cow_index];
 		return set_add(set, *fd, false);
 	}
@@ -279,8 +262,7 @@ static int prepare_place(const struct place *p, const struct mounts_run *run,
 		attrs |= MOUNT_ATTR_RDONLY;
 	*fd = clone_tree(AT_FDCWD, p->src, attrs, AT_RECURSIVE);
 	if (*fd < 0) {
-		err_set(e, -*fd, "bind the volume '%s': %s", p->src,
-			strerror(-*fd));
+		err_set(e, -*fd, "bind the volume '%s': %s", p->src, strerror(-*fd));
 		return err_path(e, p->src);
 	}
 	return set_add(set, *fd, true);
@@ -313,8 +295,8 @@ static int prepare_root(const struct mounts *m, int root_fd, struct err *e)
 	return r ? err_set(e, -r, "make the root read-only: %s", strerror(-r)) : 0;
 }
 
-int mounts_prepare(struct mounts *m, const struct mounts_run *run,
-		   struct mounts_set *out, struct err *e)
+int mounts_prepare(struct mounts *m, const struct mounts_run *run, struct mounts_set *out,
+		   struct err *e)
 {
 	struct mounts_set s = MOUNTS_SET_INIT;
 	s.hostname = run->hostname;
@@ -323,19 +305,17 @@ int mounts_prepare(struct mounts *m, const struct mounts_run *run,
 	int r = prepare_root(m, run->root_fd, e);
 	if (!r) {
 		(void)!set_add(&s, run->root_fd, false);
-		r = set_add(&s, clone_tree(m->scratch_fd, "dev",
-					   MOUNT_ATTR_RDONLY, 0), true);
+		r = set_add(&s, clone_tree(m->scratch_fd, "dev", MOUNT_ATTR_RDONLY, 0), true);
 		if (!r)
 			r = set_add(&s, new_run(run->generation), true);
 		if (r)
-			err_set(e, -r, "make /dev and /run/mulligan: %s",
-				strerror(-r));
+			err_set(e, -r, "make /dev and /run/mulligan: %s", strerror(-r));
 	}
 	if (!r)
 		r = prepare_places(m, run, &s, e);
 	if (!r && m->bind_sys) {
-		r = set_add(&s, clone_tree(AT_FDCWD, "/sys", MOUNT_ATTR_RDONLY,
-					   AT_RECURSIVE), true);
+		r = set_add(&s, clone_tree(AT_FDCWD, "/sys", MOUNT_ATTR_RDONLY, AT_RECURSIVE),
+			    true);
 		if (r)
 			err_set(e, -r, "bind /sys: %s", strerror(-r));
 	}

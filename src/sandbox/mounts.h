@@ -32,8 +32,8 @@ struct mounts;
  * what it needs of spec. A forked keeper in the same mount namespace may go on
  * with it, whichever of the two frees it or ends first.
  */
-must_check int mounts_new(const struct spec *spec, const char *scratch,
-			  struct mounts **out, struct err *e);
+must_check int mounts_new(const struct spec *spec, const char *scratch, struct mounts **out,
+			  struct err *e);
 void mounts_free(struct mounts *m);
 
 /*
@@ -42,8 +42,7 @@ void mounts_free(struct mounts *m);
  * file for a volume that is a file. Symlinks inside are followed inside.
  * Returns how many it made.
  */
-must_check int mounts_make_points(const struct mounts *m, int root_fd,
-				  struct err *e);
+must_check int mounts_make_points(const struct mounts *m, int root_fd, struct err *e);
 
 /*
  * Where mounts are attached directly on the root, in order, as paths without
@@ -56,27 +55,27 @@ enum { MOUNTS_FDS_MAX = 4 + SPEC_VOLUMES_MAX };
 
 /* What one incarnation is to be. Everything is borrowed. */
 struct mounts_run {
-	int root_fd;		/* detached root overlay */
-	const int *cow_fds;	/* detached overlays of the cow volumes, in the
-				 * order in which they stand in the spec */
+	int root_fd;        /* detached root overlay */
+	const int *cow_fds; /* detached overlays of the cow volumes, in the
+			     * order in which they stand in the spec */
 	size_t n_cow;
-	uint64_t generation;	/* for /run/mulligan/generation */
+	uint64_t generation; /* for /run/mulligan/generation */
 	const char *hostname;
-	pid_t last_pid;		/* cursor of the PID namespace; 0: leave it */
-	unsigned int pid_max;	/* of the PID namespace; 0: leave it */
+	pid_t last_pid;       /* cursor of the PID namespace; 0: leave it */
+	unsigned int pid_max; /* of the PID namespace; 0: leave it */
 };
 
 /* Descriptors to pass to PID 1, in this order. */
 struct mounts_set {
 	int fds[MOUNTS_FDS_MAX];
 	size_t n;
-	bool owned[MOUNTS_FDS_MAX];	/* ours to close; overlays are borrowed */
+	bool owned[MOUNTS_FDS_MAX]; /* ours to close; overlays are borrowed */
 	const char *hostname;
 	pid_t last_pid;
 	unsigned int pid_max;
 };
 
-#define MOUNTS_SET_INIT ((struct mounts_set){ .n = 0 })
+#define MOUNTS_SET_INIT ((struct mounts_set){.n = 0})
 
 must_check int mounts_prepare(struct mounts *m, const struct mounts_run *run,
 			      struct mounts_set *out, struct err *e);
@@ -84,11 +83,10 @@ void mounts_set_deinit(struct mounts_set *s);
 
 /*
  * Append PID 1's program: slots first_slot.. hold the descriptors of set; it
- * closes them. p->next_slot lies behind them. It needs all capabilities in the user namespace that owns its
- * new mount, PID, IPC, UTS and (NET_NONE) network namespaces. It also sets
- * the PID cursor and pid_max, the hostname, and brings loopback up. When it
- * is done, root and working directory are the sandbox's root and nothing of
- * the host is reachable by path.
+ * closes them. p->next_slot lies behind them. It needs all capabilities in the user namespace that
+ * owns its new mount, PID, IPC, UTS and (NET_NONE) network namespaces. It also sets the PID cursor
+ * and pid_max, the hostname, and brings loopback up. When it is done, root and working directory
+ * are the sandbox's root and nothing of the host is reachable by path.
  */
-void mounts_emit(struct prog *p, const struct mounts *m,
-		 const struct mounts_set *set, unsigned int first_slot);
+void mounts_emit(struct prog *p, const struct mounts *m, const struct mounts_set *set,
+		 unsigned int first_slot);

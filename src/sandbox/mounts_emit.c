@@ -31,7 +31,7 @@
 #include <sys/syscall.h>
 
 enum {
-	UMOUNT_DETACH = 2,	/* MNT_DETACH, umount2(2) */
+	UMOUNT_DETACH = 2, /* MNT_DETACH, umount2(2) */
 	SEALED = MS_NOSUID | MS_NODEV | MS_NOEXEC,
 };
 
@@ -41,18 +41,17 @@ static uint64_t str(struct prog *p, const char *s)
 	return s ? prog_string(p->arena, s) : 0;
 }
 
-static void emit_mount(struct prog *p, const char *source, const char *target,
-		       const char *type, unsigned long flags, const char *data)
+static void emit_mount(struct prog *p, const char *source, const char *target, const char *type,
+		       unsigned long flags, const char *data)
 {
-	prog_sys(p, SYS_mount, str(p, source), str(p, target), str(p, type),
-		 flags, str(p, data));
+	prog_sys(p, SYS_mount, str(p, source), str(p, target), str(p, type), flags, str(p, data));
 }
 
 /* Attach the mount whose descriptor is in a slot, and close it. */
 static void emit_attach(struct prog *p, unsigned int slot, const char *target)
 {
-	prog_sys(p, SYS_move_mount, slot, str(p, ""), (uint64_t)AT_FDCWD,
-		 str(p, target), MOVE_MOUNT_F_EMPTY_PATH);
+	prog_sys(p, SYS_move_mount, slot, str(p, ""), (uint64_t)AT_FDCWD, str(p, target),
+		 MOVE_MOUNT_F_EMPTY_PATH);
 	prog_slots(p, 1 << 0);
 }
 
@@ -68,8 +67,7 @@ static void emit_write(struct prog *p, const char *path, uint64_t number)
 	char text[24];
 	int len = snprintf(text, sizeof(text), "%" PRIu64, number);
 	unsigned int fd = prog_slot(p);
-	prog_sys(p, SYS_openat, (uint64_t)AT_FDCWD, str(p, path),
-		 O_WRONLY | O_CLOEXEC);
+	prog_sys(p, SYS_openat, (uint64_t)AT_FDCWD, str(p, path), O_WRONLY | O_CLOEXEC);
 	prog_out(p, fd);
 	prog_sys(p, SYS_write, fd, str(p, text), (uint64_t)len);
 	prog_slots(p, 1 << 0);
@@ -86,8 +84,7 @@ static void emit_root(struct prog *p, unsigned int first_slot)
 	prog_sys(p, SYS_pivot_root, here, here);
 }
 
-static void emit_proc_and_sys(struct prog *p, const struct mounts *m,
-			      const struct mounts_set *set,
+static void emit_proc_and_sys(struct prog *p, const struct mounts *m, const struct mounts_set *set,
 			      unsigned int first_slot)
 {
 	emit_mount(p, "proc", "/proc", "proc", SEALED, NULL);
@@ -96,8 +93,7 @@ static void emit_proc_and_sys(struct prog *p, const struct mounts *m,
 		emit_attach(p, slot, "/sys");
 		emit_close(p, slot);
 	} else {
-		emit_mount(p, "sysfs", "/sys", "sysfs", SEALED | MS_RDONLY,
-			   NULL);
+		emit_mount(p, "sysfs", "/sys", "sysfs", SEALED | MS_RDONLY, NULL);
 		/* hosts that mask parts of their own /sys forbid it: no /sys */
 		prog_mayfail(p);
 	}
@@ -106,8 +102,7 @@ static void emit_proc_and_sys(struct prog *p, const struct mounts *m,
 }
 
 /* What a place needs that lies in a fresh tmpfs of this program. */
-static void emit_nested_point(struct prog *p, const struct mounts *m,
-			      const struct place *place)
+static void emit_nested_point(struct prog *p, const struct mounts *m, const struct place *place)
 {
 	if (place->parent < 0)
 		return;
@@ -120,30 +115,28 @@ static void emit_nested_point(struct prog *p, const struct mounts *m,
 	while ((slash = strchr(slash + 1, '/'))) {
 		*slash = '\0';
 		prog_sys(p, SYS_mkdirat, (uint64_t)AT_FDCWD, str(p, path), 0755);
-		prog_mayfail(p);	/* made for another place */
+		prog_mayfail(p); /* made for another place */
 		*slash = '/';
 	}
 	if (place->file)
-		prog_sys(p, SYS_mknodat, (uint64_t)AT_FDCWD, str(p, path),
-			 S_IFREG | 0644, 0);
+		prog_sys(p, SYS_mknodat, (uint64_t)AT_FDCWD, str(p, path), S_IFREG | 0644, 0);
 	else
 		prog_sys(p, SYS_mkdirat, (uint64_t)AT_FDCWD, str(p, path), 0755);
 }
 
-static void emit_tmpfs(struct prog *p, const struct mounts *m,
-		       const char *target, unsigned long flags)
+static void emit_tmpfs(struct prog *p, const struct mounts *m, const char *target,
+		       unsigned long flags)
 {
 	char data[64];
 	snprintf(data, sizeof(data), "mode=1777,size=%" PRIu64, m->tmpfs_bytes);
-	emit_mount(p, "tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV | flags,
-		   data);
+	emit_mount(p, "tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV | flags, data);
 }
 
-static void emit_places(struct prog *p, const struct mounts *m,
-			unsigned int first_slot)
+static void emit_places(struct prog *p, const struct mounts *m, unsigned int first_slot)
 {
 	unsigned int slot = first_slot + SET_PLACES;
-	vec_each(struct place, place, &m->places) {
+	vec_each(struct place, place, &m->places)
+	{
 		emit_nested_point(p, m, place);
 		if (!place->src) {
 			emit_tmpfs(p, m, place->dst, 0);
@@ -156,32 +149,32 @@ static void emit_places(struct prog *p, const struct mounts *m,
 
 static void emit_masks(struct prog *p, const struct mounts *m)
 {
-	vec_each(struct mask, mask, &m->masks) {
-		emit_mount(p, mask->dir ? "/dev/mqueue" : "/dev/null",
-			   mask->path, NULL, MS_BIND, NULL);
+	vec_each(struct mask, mask, &m->masks)
+	{
+		emit_mount(p, mask->dir ? "/dev/mqueue" : "/dev/null", mask->path, NULL, MS_BIND,
+			   NULL);
 		if (!strncmp(mask->path, "/sys/", 5))
-			prog_mayfail(p);	/* where sysfs was forbidden */
+			prog_mayfail(p); /* where sysfs was forbidden */
 	}
 }
 
-static void emit_dev(struct prog *p, const struct mounts *m,
-		     unsigned int first_slot)
+static void emit_dev(struct prog *p, const struct mounts *m, unsigned int first_slot)
 {
 	emit_attach(p, first_slot + SET_DEV, "/dev");
 	emit_close(p, first_slot + SET_DEV);
 	emit_masks(p, m);
 	emit_mount(p, "devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
-		   m->tty_group ? "newinstance,ptmxmode=0666,mode=0620,gid=5" :
-				  "newinstance,ptmxmode=0666,mode=0620");
+		   m->tty_group ? "newinstance,ptmxmode=0666,mode=0620,gid=5"
+				: "newinstance,ptmxmode=0666,mode=0620");
 	emit_tmpfs(p, m, "/dev/shm", MS_NOEXEC);
 	emit_mount(p, "mqueue", "/dev/mqueue", "mqueue", SEALED, NULL);
 }
 
 static void emit_read_only_proc(struct prog *p, const struct mounts *m)
 {
-	emit_mount(p, NULL, "/proc", NULL,
-		   MS_REMOUNT | MS_BIND | MS_RDONLY | SEALED, NULL);
-	vec_each(const char *, path, &m->read_only) {
+	emit_mount(p, NULL, "/proc", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | SEALED, NULL);
+	vec_each(const char *, path, &m->read_only)
+	{
 		emit_mount(p, *path, *path, NULL, MS_BIND, NULL);
 	}
 	emit_mount(p, NULL, "/proc", NULL, MS_REMOUNT | MS_BIND | SEALED, NULL);
@@ -189,18 +182,17 @@ static void emit_read_only_proc(struct prog *p, const struct mounts *m)
 
 static void emit_loopback(struct prog *p)
 {
-	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
+	struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
 	unsigned int fd = prog_slot(p);
 	prog_sys(p, SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	prog_out(p, fd);
-	prog_sys(p, SYS_ioctl, fd, SIOCSIFFLAGS,
-		 prog_data(p->arena, &lo, sizeof(lo)));
+	prog_sys(p, SYS_ioctl, fd, SIOCSIFFLAGS, prog_data(p->arena, &lo, sizeof(lo)));
 	prog_slots(p, 1 << 0);
 	emit_close(p, fd);
 }
 
-void mounts_emit(struct prog *p, const struct mounts *m,
-		 const struct mounts_set *set, unsigned int first_slot)
+void mounts_emit(struct prog *p, const struct mounts *m, const struct mounts_set *set,
+		 unsigned int first_slot)
 {
 	emit_root(p, first_slot);
 	emit_proc_and_sys(p, m, set, first_slot);
@@ -208,16 +200,14 @@ void mounts_emit(struct prog *p, const struct mounts *m,
 	if (set->pid_max)
 		emit_write(p, "/proc/sys/kernel/pid_max", set->pid_max);
 	if (set->last_pid)
-		emit_write(p, "/proc/sys/kernel/ns_last_pid",
-			   (uint64_t)set->last_pid);
+		emit_write(p, "/proc/sys/kernel/ns_last_pid", (uint64_t)set->last_pid);
 	emit_read_only_proc(p, m);
 	emit_dev(p, m, first_slot);
 	emit_attach(p, first_slot + SET_RUN, "/" RUN_POINT);
-	prog_mayfail(p);	/* a guest may have spoilt the mount point */
+	prog_mayfail(p); /* a guest may have spoilt the mount point */
 	emit_close(p, first_slot + SET_RUN);
 	if (m->own_net)
 		emit_loopback(p);
 	if (set->hostname)
-		prog_sys(p, SYS_sethostname, str(p, set->hostname),
-			 strlen(set->hostname));
+		prog_sys(p, SYS_sethostname, str(p, set->hostname), strlen(set->hostname));
 }

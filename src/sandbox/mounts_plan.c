@@ -43,11 +43,11 @@ static int plan_masks(struct mounts *m, struct err *e)
 	struct stat st;
 	for (size_t i = 0; i < sizeof(masked) / sizeof(*masked); i++) {
 		if (sys_fstatat(AT_FDCWD, masked[i], &st, AT_SYMLINK_NOFOLLOW))
-			continue;	/* not in this kernel */
+			continue; /* not in this kernel */
 		struct mask *mask = vec_add(&m->masks);
 		if (!mask)
 			return no_memory(e);
-		*mask = (struct mask){ masked[i], S_ISDIR(st.st_mode) };
+		*mask = (struct mask){masked[i], S_ISDIR(st.st_mode)};
 	}
 	for (size_t i = 0; i < sizeof(unwritable) / sizeof(*unwritable); i++) {
 		if (sys_fstatat(AT_FDCWD, unwritable[i], &st, 0))
@@ -60,17 +60,15 @@ static int plan_masks(struct mounts *m, struct err *e)
 	return 0;
 }
 
-static int add_place(struct mounts *m, const char *dst, const char *src,
-		     enum volume_mode mode)
+static int add_place(struct mounts *m, const char *dst, const char *src, enum volume_mode mode)
 {
 	struct place *p = vec_add(&m->places);
 	if (!p)
 		return -ENOMEM;
-	*p = (struct place){ .dst = strdup(dst), .mode = mode, .parent = -1 };
+	*p = (struct place){.dst = strdup(dst), .mode = mode, .parent = -1};
 	p->src = src ? strdup(src) : NULL;
 	struct stat st;
-	p->file = src && !sys_fstatat(AT_FDCWD, src, &st, 0) &&
-		  !S_ISDIR(st.st_mode);
+	p->file = src && !sys_fstatat(AT_FDCWD, src, &st, 0) && !S_ISDIR(st.st_mode);
 	return p->dst && (p->src || !src) ? 0 : -ENOMEM;
 }
 
@@ -96,20 +94,19 @@ static void find_parents(struct mounts *m)
 				p[i].parent = (int)k;
 }
 
-static int plan_places(struct mounts *m, const struct spec *spec,
-		       struct err *e)
+static int plan_places(struct mounts *m, const struct spec *spec, struct err *e)
 {
 	size_t n_cow = 0;
-	vec_each(struct volume, v, &spec->volumes) {
+	vec_each(struct volume, v, &spec->volumes)
+	{
 		if (add_place(m, v->dst, v->src, v->mode))
 			return no_memory(e);
 		struct place *p = vec_at(&m->places, m->places.n - 1);
 		p->cow_index = n_cow;
 		n_cow += v->mode == VOLUME_COW;
 	}
-	vec_each(char *, path, &spec->tmpfs)
-		if (add_place(m, *path, NULL, VOLUME_RW))
-			return no_memory(e);
+	vec_each(char *, path,
+		 &spec->tmpfs) if (add_place(m, *path, NULL, VOLUME_RW)) return no_memory(e);
 	if (m->places.n)
 		qsort(m->places.data, m->places.n, sizeof(struct place), by_path);
 	find_parents(m);
@@ -126,13 +123,12 @@ static int add_point(struct mounts *m, const char *path)
 
 static int plan_points(struct mounts *m, struct err *e)
 {
-	static const char *const always[] = { "proc", "sys", "dev", RUN_POINT };
+	static const char *const always[] = {"proc", "sys", "dev", RUN_POINT};
 	for (size_t i = 0; i < sizeof(always) / sizeof(*always); i++)
 		if (add_point(m, always[i]))
 			return no_memory(e);
-	vec_each(struct place, p, &m->places)
-		if (p->parent < 0 && add_point(m, p->dst + 1))
-			return no_memory(e);
+	vec_each(struct place, p,
+		 &m->places) if (p->parent < 0 && add_point(m, p->dst + 1)) return no_memory(e);
 	return 0;
 }
 
@@ -152,12 +148,12 @@ int mounts_plan(struct mounts *m, const struct spec *spec, struct err *e)
 
 void mounts_plan_deinit(struct mounts *m)
 {
-	vec_each(struct place, p, &m->places) {
+	vec_each(struct place, p, &m->places)
+	{
 		free(p->dst);
 		free(p->src);
 	}
-	vec_each(char *, point, &m->points)
-		free(*point);
+	vec_each(char *, point, &m->points) free(*point);
 	vec_deinit(&m->places);
 	vec_deinit(&m->points);
 	vec_deinit(&m->masks);
@@ -173,19 +169,16 @@ const struct vec *mounts_points(const struct mounts *m)
 static int make_last(int root_fd, const char *path, bool file)
 {
 	const char *slash = strrchr(path, '/');
-	scoped_free char *parent = slash ? strndup(path, (size_t)(slash - path)) :
-					   strdup(".");
+	scoped_free char *parent = slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
 	if (!parent)
 		return -ENOMEM;
-	scoped_fd int dir = sys_inroot_open(root_fd, parent,
-					    O_PATH | O_DIRECTORY);
+	scoped_fd int dir = sys_inroot_open(root_fd, parent, O_PATH | O_DIRECTORY);
 	if (dir < 0)
 		return dir;
 	const char *name = slash ? slash + 1 : path;
 	if (!file)
 		return sys_mkdirat(dir, name, 0755);
-	scoped_fd int fd = sys_openat(dir, name, O_WRONLY | O_CREAT | O_EXCL |
-				      O_CLOEXEC, 0644);
+	scoped_fd int fd = sys_openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	return fd < 0 ? fd : 0;
 }
 
@@ -215,8 +208,7 @@ static int make_point(int root_fd, const char *path, bool file)
 	scoped_free char *part = strdup(path);
 	if (!part)
 		return -ENOMEM;
-	for (char *slash = strchr(part, '/'); slash;
-	     slash = strchr(slash + 1, '/')) {
+	for (char *slash = strchr(part, '/'); slash; slash = strchr(slash + 1, '/')) {
 		*slash = '\0';
 		r = look(root_fd, part, false);
 		if (!r)
@@ -231,9 +223,7 @@ static int make_point(int root_fd, const char *path, bool file)
 
 static bool point_is_file(const struct mounts *m, const char *point)
 {
-	vec_each(struct place, p, &m->places)
-		if (!strcmp(p->dst + 1, point))
-			return p->file;
+	vec_each(struct place, p, &m->places) if (!strcmp(p->dst + 1, point)) return p->file;
 	return false;
 }
 
@@ -251,13 +241,14 @@ static bool may_be_spoilt(const char *point, int r)
 int mounts_make_points(const struct mounts *m, int root_fd, struct err *e)
 {
 	int made = 0;
-	vec_each(char *, point, &m->points) {
+	vec_each(char *, point, &m->points)
+	{
 		int r = make_point(root_fd, *point, point_is_file(m, *point));
 		if (may_be_spoilt(*point, r))
 			continue;
 		if (r < 0) {
-			err_set(e, -r, "no mount point /%s in the sandbox's root: %s",
-				*point, strerror(-r));
+			err_set(e, -r, "no mount point /%s in the sandbox's root: %s", *point,
+				strerror(-r));
 			return err_path(e, *point);
 		}
 		made += r;
@@ -265,17 +256,16 @@ int mounts_make_points(const struct mounts *m, int root_fd, struct err *e)
 	return made;
 }
 
-int mounts_make_nested(const struct mounts *m, const struct place *p,
-		       int parent_fd, struct err *e)
+int mounts_make_nested(const struct mounts *m, const struct place *p, int parent_fd, struct err *e)
 {
 	const struct place *parent = vec_at(&m->places, (size_t)p->parent);
 	const char *path = p->dst + strlen(parent->dst) + 1;
-	int r = parent->mode == VOLUME_COW ? make_point(parent_fd, path, p->file) :
-					     look(parent_fd, path, p->file);
+	int r = parent->mode == VOLUME_COW ? make_point(parent_fd, path, p->file)
+					   : look(parent_fd, path, p->file);
 	if (r > 0 || (!r && parent->mode == VOLUME_COW))
 		return 0;
-	err_set(e, r ? -r : ENOENT, "no mount point for '%s' in the volume '%s': %s",
-		p->dst, parent->dst, strerror(r ? -r : ENOENT));
+	err_set(e, r ? -r : ENOENT, "no mount point for '%s' in the volume '%s': %s", p->dst,
+		parent->dst, strerror(r ? -r : ENOENT));
 	err_remedy(e, "create '%s' in '%s'", path, parent->src);
 	return err_path(e, p->dst);
 }

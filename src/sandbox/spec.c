@@ -23,14 +23,14 @@ void spec_init(struct spec *s)
 
 static void free_strings(struct vec *v)
 {
-	vec_each(char *, s, v)
-		free(*s);
+	vec_each(char *, s, v) free(*s);
 	vec_deinit(v);
 }
 
 void spec_deinit(struct spec *s)
 {
-	vec_each(struct volume, v, &s->volumes) {
+	vec_each(struct volume, v, &s->volumes)
+	{
 		free(v->src);
 		free(v->dst);
 	}
@@ -53,7 +53,8 @@ static int copy_string(char **dst, const char *src)
 
 static int copy_strings(struct vec *dst, const struct vec *src)
 {
-	vec_each(char *, s, src) {
+	vec_each(char *, s, src)
+	{
 		char **to = vec_add(dst);
 		if (!to || copy_string(to, *s))
 			return -ENOMEM;
@@ -63,10 +64,10 @@ static int copy_strings(struct vec *dst, const struct vec *src)
 
 static int copy_volumes(struct vec *dst, const struct vec *src)
 {
-	vec_each(struct volume, v, src) {
+	vec_each(struct volume, v, src)
+	{
 		struct volume *to = vec_add(dst);
-		if (!to || copy_string(&to->src, v->src) ||
-		    copy_string(&to->dst, v->dst))
+		if (!to || copy_string(&to->src, v->src) || copy_string(&to->dst, v->dst))
 			return -ENOMEM;
 		to->mode = v->mode;
 	}
@@ -81,14 +82,10 @@ int spec_copy(struct spec *dst, const struct spec *src)
 	s.env = VEC_INIT(char *);
 	s.labels = VEC_INIT(char *);
 	s.rootfs = s.workdir = s.user = s.hostname = NULL;
-	if (copy_volumes(&s.volumes, &src->volumes) ||
-	    copy_strings(&s.tmpfs, &src->tmpfs) ||
-	    copy_strings(&s.env, &src->env) ||
-	    copy_strings(&s.labels, &src->labels) ||
-	    copy_string(&s.rootfs, src->rootfs) ||
-	    copy_string(&s.workdir, src->workdir) ||
-	    copy_string(&s.user, src->user) ||
-	    copy_string(&s.hostname, src->hostname)) {
+	if (copy_volumes(&s.volumes, &src->volumes) || copy_strings(&s.tmpfs, &src->tmpfs) ||
+	    copy_strings(&s.env, &src->env) || copy_strings(&s.labels, &src->labels) ||
+	    copy_string(&s.rootfs, src->rootfs) || copy_string(&s.workdir, src->workdir) ||
+	    copy_string(&s.user, src->user) || copy_string(&s.hostname, src->hostname)) {
 		spec_deinit(&s);
 		return -ENOMEM;
 	}
@@ -101,8 +98,7 @@ static int check_base(const struct spec *s, struct err *e)
 	if (s->base == BASE_HOST) {
 		if (!s->rootfs)
 			return 0;
-		err_set(e, EINVAL, "both --host and --rootfs %s were given",
-			s->rootfs);
+		err_set(e, EINVAL, "both --host and --rootfs %s were given", s->rootfs);
 		return err_remedy(e, "choose one base");
 	}
 	if (!s->rootfs || s->rootfs[0] != '/') {
@@ -113,14 +109,13 @@ static int check_base(const struct spec *s, struct err *e)
 	struct stat st;
 	int r = sys_fstatat(AT_FDCWD, s->rootfs, &st, 0);
 	if (r) {
-		err_set(e, -r, "cannot look at the root filesystem '%s': %s",
-			s->rootfs, strerror(-r));
+		err_set(e, -r, "cannot look at the root filesystem '%s': %s", s->rootfs,
+			strerror(-r));
 		err_remedy(e, "--rootfs takes a directory that holds /bin, /usr ...");
 		return err_path(e, s->rootfs);
 	}
 	if (!S_ISDIR(st.st_mode)) {
-		err_set(e, ENOTDIR, "the root filesystem '%s' is not a directory",
-			s->rootfs);
+		err_set(e, ENOTDIR, "the root filesystem '%s' is not a directory", s->rootfs);
 		err_remedy(e, "unpack it first and give the directory");
 		return err_path(e, s->rootfs);
 	}
@@ -137,7 +132,9 @@ static int check_volume(const struct volume *v, struct err *e)
 		return err_path(e, v->src);
 	}
 	if (v->mode == VOLUME_COW && !S_ISDIR(st.st_mode)) {
-		err_set(e, ENOTDIR, "volume source '%s' is not a directory: only a directory can be copy-on-write",
+		err_set(e, ENOTDIR,
+			"volume source '%s' is not a directory: only a directory can be "
+			"copy-on-write",
 			v->src);
 		err_remedy(e, "use :ro or :rw, or give its directory");
 		return err_path(e, v->src);
@@ -148,13 +145,12 @@ static int check_volume(const struct volume *v, struct err *e)
 static int check_places(const struct spec *s, struct err *e)
 {
 	for (size_t i = 0; i < s->volumes.n + s->tmpfs.n; i++) {
-		const char *a = i < s->volumes.n ?
-			((struct volume *)vec_at(&s->volumes, i))->dst :
-			*(char **)vec_at(&s->tmpfs, i - s->volumes.n);
+		const char *a = i < s->volumes.n ? ((struct volume *)vec_at(&s->volumes, i))->dst
+						 : *(char **)vec_at(&s->tmpfs, i - s->volumes.n);
 		for (size_t k = 0; k < i; k++) {
-			const char *b = k < s->volumes.n ?
-				((struct volume *)vec_at(&s->volumes, k))->dst :
-				*(char **)vec_at(&s->tmpfs, k - s->volumes.n);
+			const char *b = k < s->volumes.n
+						? ((struct volume *)vec_at(&s->volumes, k))->dst
+						: *(char **)vec_at(&s->tmpfs, k - s->volumes.n);
 			if (strcmp(a, b))
 				continue;
 			err_set(e, EEXIST, "two mounts at '%s'", a);
@@ -166,9 +162,9 @@ static int check_places(const struct spec *s, struct err *e)
 }
 
 enum {
-	MEMORY_MIN = 6 << 20,	/* below, not even a shell starts */
-	PIDS_MIN = 4,		/* init, a shell, a command */
-	CPUS_MILLI_MIN = 10,	/* the kernel's quota is at least 1 ms of 100 */
+	MEMORY_MIN = 6 << 20, /* below, not even a shell starts */
+	PIDS_MIN = 4,         /* init, a shell, a command */
+	CPUS_MILLI_MIN = 10,  /* the kernel's quota is at least 1 ms of 100 */
 };
 
 static int check_limits(const struct spec *s, struct err *e)
@@ -206,8 +202,7 @@ static int check_workdir(const char *dir, struct err *e)
 {
 	if (dir[0] == '/')
 		return 0;
-	err_set(e, EINVAL, "the working directory '%s' is not an absolute path",
-		dir);
+	err_set(e, EINVAL, "the working directory '%s' is not an absolute path", dir);
 	return err_remedy(e, "give the path as seen inside the sandbox");
 }
 
@@ -216,9 +211,7 @@ int spec_check(const struct spec *s, struct err *e)
 	int r = s->name[0] ? spec_check_name(s->name, e) : 0;
 	if (!r)
 		r = check_base(s, e);
-	vec_each(struct volume, v, &s->volumes)
-		if (!r)
-			r = check_volume(v, e);
+	vec_each(struct volume, v, &s->volumes) if (!r) r = check_volume(v, e);
 	if (!r)
 		r = check_places(s, e);
 	if (!r && s->hostname)

@@ -17,52 +17,52 @@
 #include "base/vec.h"
 
 enum {
-	SPEC_NAME_BYTES = 64,	/* with the NUL; a file name and a cgroup */
-	SPEC_VOLUMES_MAX = 64,	/* their descriptors go in one message */
+	SPEC_NAME_BYTES = 64,  /* with the NUL; a file name and a cgroup */
+	SPEC_VOLUMES_MAX = 64, /* their descriptors go in one message */
 	SPEC_TMPFS_MAX = 64,
 };
 
-enum base_kind {		/* numbers are on disk */
-	BASE_HOST = 0,		/* skeleton root + the machine's /usr, /opt */
-	BASE_ROOTFS = 1,	/* a directory */
+enum base_kind {                  /* numbers are on disk */
+		 BASE_HOST = 0,   /* skeleton root + the machine's /usr, /opt */
+		 BASE_ROOTFS = 1, /* a directory */
 };
 
-enum volume_mode {		/* numbers are on disk */
-	VOLUME_RO = 0,
-	VOLUME_RW = 1,		/* outside the checkpoint */
-	VOLUME_COW = 2,		/* an overlay of its own */
+enum volume_mode { /* numbers are on disk */
+		   VOLUME_RO = 0,
+		   VOLUME_RW = 1,  /* outside the checkpoint */
+		   VOLUME_COW = 2, /* an overlay of its own */
 };
 
-enum net_kind {			/* numbers are on disk */
-	NET_NONE = 0,		/* loopback only */
-	NET_HOST = 1,
+enum net_kind {               /* numbers are on disk */
+		NET_NONE = 0, /* loopback only */
+		NET_HOST = 1,
 };
 
 struct volume {
-	char *src;		/* absolute host path */
-	char *dst;		/* absolute path inside, no "." or ".." */
+	char *src; /* absolute host path */
+	char *dst; /* absolute path inside, no "." or ".." */
 	enum volume_mode mode;
 };
 
 struct spec {
-	char name[SPEC_NAME_BYTES];	/* "": the keeper chooses one */
+	char name[SPEC_NAME_BYTES]; /* "": the keeper chooses one */
 	enum base_kind base;
-	char *rootfs;		/* BASE_ROOTFS: absolute host path */
-	struct vec volumes;	/* struct volume */
-	struct vec tmpfs;	/* char *: absolute paths inside */
-	struct vec env;		/* char *: "KEY=value" */
-	struct vec labels;	/* char *: "key=value" */
-	char *workdir;		/* absolute path inside; NULL: "/" */
-	char *user;		/* "name", "uid", "name:group"; NULL: root */
-	char *hostname;		/* NULL: the sandbox's name */
+	char *rootfs;       /* BASE_ROOTFS: absolute host path */
+	struct vec volumes; /* struct volume */
+	struct vec tmpfs;   /* char *: absolute paths inside */
+	struct vec env;     /* char *: "KEY=value" */
+	struct vec labels;  /* char *: "key=value" */
+	char *workdir;      /* absolute path inside; NULL: "/" */
+	char *user;         /* "name", "uid", "name:group"; NULL: root */
+	char *hostname;     /* NULL: the sandbox's name */
 	enum net_kind net;
-	bool read_only;		/* root overlay mounted read-only */
-	bool userns;		/* a user namespace for real root, too */
+	bool read_only; /* root overlay mounted read-only */
+	bool userns;    /* a user namespace for real root, too */
 	bool die_with_parent;
-	uint64_t memory_bytes;	/* 0: default of limits.c */
-	uint32_t pids_max;	/* 0: default of limits.c */
-	uint32_t cpus_milli;	/* thousandths of a CPU; 0: no limit */
-	uint64_t timeout_ns;	/* lease: 0: none */
+	uint64_t memory_bytes; /* 0: default of limits.c */
+	uint32_t pids_max;     /* 0: default of limits.c */
+	uint32_t cpus_milli;   /* thousandths of a CPU; 0: no limit */
+	uint64_t timeout_ns;   /* lease: 0: none */
 	uint64_t idle_timeout_ns;
 };
 
@@ -93,16 +93,13 @@ must_check int spec_add_label(struct spec *s, const char *text, struct err *e);
 
 /* "4096", "512m", "1.5g": bytes, in powers of 1024 (k, m, g, t, with or
  * without b). */
-must_check int spec_parse_bytes(const char *text, uint64_t *bytes,
-				struct err *e);
+must_check int spec_parse_bytes(const char *text, uint64_t *bytes, struct err *e);
 
 /* "90" (seconds), "250ms", "1.5s", "10m", "2h", "1d", "1h30m": nanoseconds. */
-must_check int spec_parse_duration(const char *text, uint64_t *ns,
-				   struct err *e);
+must_check int spec_parse_duration(const char *text, uint64_t *ns, struct err *e);
 
 /* "0.5", "2": thousandths of a CPU. */
-must_check int spec_parse_cpus(const char *text, uint32_t *milli,
-			       struct err *e);
+must_check int spec_parse_cpus(const char *text, uint32_t *milli, struct err *e);
 
 /* "ro", "rw", "cow"; "none", "host"; "host", "rootfs". */
 const char *spec_mode_name(enum volume_mode mode);
@@ -126,5 +123,4 @@ json_t *spec_encode(const struct spec *s);
  * Fill s from such an object. Unknown members and members of the wrong type
  * are errors that name them. s is written only on success.
  */
-must_check int spec_decode(struct spec *s, const json_t *object,
-			   struct err *e);
+must_check int spec_decode(struct spec *s, const json_t *object, struct err *e);

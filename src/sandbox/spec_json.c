@@ -13,10 +13,10 @@
 
 enum member_type {
 	M_BOOL,
-	M_STRING,	/* char *: absent when NULL */
+	M_STRING, /* char *: absent when NULL */
 	M_UINT64,
 	M_UINT32,
-	M_PAIRS,	/* vec of "KEY=value" */
+	M_PAIRS, /* vec of "KEY=value" */
 	M_TMPFS,
 	M_VOLUMES,
 	M_NAME,
@@ -32,25 +32,25 @@ struct member {
 
 #define AT(field) offsetof(struct spec, field)
 static const struct member members[] = {
-	{ "name", M_NAME, AT(name) },
-	{ "base", M_BASE, AT(base) },
-	{ "rootfs", M_STRING, AT(rootfs) },
-	{ "volumes", M_VOLUMES, AT(volumes) },
-	{ "tmpfs", M_TMPFS, AT(tmpfs) },
-	{ "env", M_PAIRS, AT(env) },
-	{ "labels", M_PAIRS, AT(labels) },
-	{ "workdir", M_STRING, AT(workdir) },
-	{ "user", M_STRING, AT(user) },
-	{ "hostname", M_STRING, AT(hostname) },
-	{ "net", M_NET, AT(net) },
-	{ "read_only", M_BOOL, AT(read_only) },
-	{ "userns", M_BOOL, AT(userns) },
-	{ "die_with_parent", M_BOOL, AT(die_with_parent) },
-	{ "memory_bytes", M_UINT64, AT(memory_bytes) },
-	{ "pids_max", M_UINT32, AT(pids_max) },
-	{ "cpus_milli", M_UINT32, AT(cpus_milli) },
-	{ "timeout_ns", M_UINT64, AT(timeout_ns) },
-	{ "idle_timeout_ns", M_UINT64, AT(idle_timeout_ns) },
+	{"name", M_NAME, AT(name)},
+	{"base", M_BASE, AT(base)},
+	{"rootfs", M_STRING, AT(rootfs)},
+	{"volumes", M_VOLUMES, AT(volumes)},
+	{"tmpfs", M_TMPFS, AT(tmpfs)},
+	{"env", M_PAIRS, AT(env)},
+	{"labels", M_PAIRS, AT(labels)},
+	{"workdir", M_STRING, AT(workdir)},
+	{"user", M_STRING, AT(user)},
+	{"hostname", M_STRING, AT(hostname)},
+	{"net", M_NET, AT(net)},
+	{"read_only", M_BOOL, AT(read_only)},
+	{"userns", M_BOOL, AT(userns)},
+	{"die_with_parent", M_BOOL, AT(die_with_parent)},
+	{"memory_bytes", M_UINT64, AT(memory_bytes)},
+	{"pids_max", M_UINT32, AT(pids_max)},
+	{"cpus_milli", M_UINT32, AT(cpus_milli)},
+	{"timeout_ns", M_UINT64, AT(timeout_ns)},
+	{"idle_timeout_ns", M_UINT64, AT(idle_timeout_ns)},
 };
 #undef AT
 enum { N_MEMBERS = sizeof(members) / sizeof(*members) };
@@ -58,25 +58,25 @@ enum { N_MEMBERS = sizeof(members) / sizeof(*members) };
 static json_t *encode_strings(const struct vec *v)
 {
 	json_t *array = json_array();
-	vec_each(char *, s, v)
-		if (json_array_append_new(array, json_string(*s))) {
-			json_decref(array);
-			return NULL;
-		}
+	vec_each(char *, s, v) if (json_array_append_new(array, json_string(*s)))
+	{
+		json_decref(array);
+		return NULL;
+	}
 	return array;
 }
 
 static json_t *encode_volumes(const struct vec *v)
 {
 	json_t *array = json_array();
-	vec_each(struct volume, it, v)
-		if (json_array_append_new(array,
-				json_pack("{s:s, s:s, s:s}", "src", it->src,
-					  "dst", it->dst, "mode",
-					  spec_mode_name(it->mode)))) {
-			json_decref(array);
-			return NULL;
-		}
+	vec_each(struct volume, it,
+		 v) if (json_array_append_new(array,
+					      json_pack("{s:s, s:s, s:s}", "src", it->src, "dst",
+							it->dst, "mode", spec_mode_name(it->mode))))
+	{
+		json_decref(array);
+		return NULL;
+	}
 	return array;
 }
 
@@ -89,7 +89,7 @@ static json_t *encode_member(const struct spec *s, const struct member *m)
 	case M_STRING:
 		return json_string(*(char *const *)at);
 	case M_UINT64:
-		return json_integer((json_int_t)*(const uint64_t *)at);
+		return json_integer((json_int_t) * (const uint64_t *)at);
 	case M_UINT32:
 		return json_integer(*(const uint32_t *)at);
 	case M_PAIRS:
@@ -112,8 +112,7 @@ json_t *spec_encode(const struct spec *s)
 	json_t *object = json_object();
 	for (size_t i = 0; i < N_MEMBERS; i++) {
 		const struct member *m = &members[i];
-		const char *const *string =
-			(const void *)((const char *)s + m->offset);
+		const char *const *string = (const void *)((const char *)s + m->offset);
 		if (m->type == M_STRING && !*string)
 			continue;
 		if (json_object_set_new(object, m->name, encode_member(s, m))) {
@@ -129,8 +128,7 @@ static int wrong_type(const char *name, const char *want, struct err *e)
 	return err_set(e, EINVAL, "'%s' must be %s", name, want);
 }
 
-static int decode_string(char **at, const char *name, const json_t *v,
-			 struct err *e)
+static int decode_string(char **at, const char *name, const json_t *v, struct err *e)
 {
 	const char *text = json_string_value(v);
 	if (!text)
@@ -141,8 +139,8 @@ static int decode_string(char **at, const char *name, const json_t *v,
 	return *at ? 0 : err_set(e, ENOMEM, "out of memory");
 }
 
-static int decode_number(uint64_t max, uint64_t *at, const char *name,
-			 const json_t *v, struct err *e)
+static int decode_number(uint64_t max, uint64_t *at, const char *name, const json_t *v,
+			 struct err *e)
 {
 	json_int_t n = json_integer_value(v);
 	if (!json_is_integer(v) || n < 0 || (uint64_t)n > max)
@@ -151,8 +149,7 @@ static int decode_number(uint64_t max, uint64_t *at, const char *name,
 	return 0;
 }
 
-static int decode_uint32(uint32_t *at, const char *name, const json_t *v,
-			 struct err *e)
+static int decode_uint32(uint32_t *at, const char *name, const json_t *v, struct err *e)
 {
 	uint64_t n = 0;
 	int r = decode_number(UINT32_MAX, &n, name, v, e);
@@ -161,15 +158,15 @@ static int decode_uint32(uint32_t *at, const char *name, const json_t *v,
 	return r;
 }
 
-static int decode_strings(struct spec *s,
-			  int (*add)(struct spec *, const char *, struct err *),
+static int decode_strings(struct spec *s, int (*add)(struct spec *, const char *, struct err *),
 			  const char *name, const json_t *array, struct err *e)
 {
 	if (!json_is_array(array))
 		return wrong_type(name, "an array", e);
 	size_t i;
 	json_t *v;
-	json_array_foreach(array, i, v) {
+	json_array_foreach(array, i, v)
+	{
 		if (!json_is_string(v))
 			return wrong_type(name, "an array of strings", e);
 		int r = add(s, json_string_value(v), e);
@@ -186,12 +183,10 @@ static int decode_strings(struct spec *s,
 static int decode_volume(struct spec *s, json_t *v, struct err *e)
 {
 	const char *src, *dst, *mode;
-	if (json_unpack(v, "{s:s, s:s, s:s !}", "src", &src, "dst", &dst, "mode",
-			&mode))
+	if (json_unpack(v, "{s:s, s:s, s:s !}", "src", &src, "dst", &dst, "mode", &mode))
 		return wrong_type("volumes", "an array of {src, dst, mode}", e);
 	if (strchr(src, ':') || strchr(dst, ':'))
-		return err_set(e, EINVAL, "volume '%s': a path with ':' cannot be a volume",
-			       src);
+		return err_set(e, EINVAL, "volume '%s': a path with ':' cannot be a volume", src);
 	size_t len = strlen(src) + strlen(dst) + strlen(mode) + 3;
 	scoped_free char *text = malloc(len);
 	if (!text)
@@ -206,7 +201,8 @@ static int decode_volumes(struct spec *s, const json_t *array, struct err *e)
 		return wrong_type("volumes", "an array", e);
 	size_t i;
 	json_t *v;
-	json_array_foreach(array, i, v) {
+	json_array_foreach(array, i, v)
+	{
 		int r = decode_volume(s, v, e);
 		if (r)
 			return r;
@@ -246,8 +242,7 @@ static int decode_name(struct spec *s, const json_t *v, struct err *e)
 	return text[0] ? spec_set_name(s, text, e) : 0;
 }
 
-static int decode_member(struct spec *s, const struct member *m,
-			 const json_t *v, struct err *e)
+static int decode_member(struct spec *s, const struct member *m, const json_t *v, struct err *e)
 {
 	void *at = (char *)s + m->offset;
 	switch (m->type) {
@@ -263,9 +258,9 @@ static int decode_member(struct spec *s, const struct member *m,
 	case M_UINT32:
 		return decode_uint32(at, m->name, v, e);
 	case M_PAIRS:
-		return decode_strings(s, m->offset == offsetof(struct spec, env) ?
-				      spec_add_env : spec_add_label,
-				      m->name, v, e);
+		return decode_strings(
+			s, m->offset == offsetof(struct spec, env) ? spec_add_env : spec_add_label,
+			m->name, v, e);
 	case M_TMPFS:
 		return decode_strings(s, spec_add_tmpfs, m->name, v, e);
 	case M_VOLUMES:
@@ -297,11 +292,12 @@ int spec_decode(struct spec *out, const json_t *object, struct err *e)
 	const char *name;
 	json_t *v;
 	int r = 0;
-	json_object_foreach((json_t *)object, name, v) {
+	json_object_foreach((json_t *)object, name, v)
+	{
 		const struct member *m = find_member(name);
 		if (!m)
-			r = err_set(e, EINVAL, "unknown member '%.60s' in a sandbox's specification",
-				    name);
+			r = err_set(e, EINVAL,
+				    "unknown member '%.60s' in a sandbox's specification", name);
 		else
 			r = decode_member(&s, m, v, e);
 		if (r)

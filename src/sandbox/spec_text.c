@@ -9,8 +9,7 @@
 
 static bool is_name_char(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-	       (c >= '0' && c <= '9');
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
 int spec_check_name(const char *text, struct err *e)
@@ -22,11 +21,11 @@ int spec_check_name(const char *text, struct err *e)
 	if (good)
 		return 0;
 	if (strchr(text, '/'))
-		err_set(e, EINVAL, "'%.100s' is a path, not a sandbox's name",
-			text);
+		err_set(e, EINVAL, "'%.100s' is a path, not a sandbox's name", text);
 	else
 		err_set(e, EINVAL, "'%.100s' cannot be a sandbox's name", text);
-	return err_remedy(e, "a name has 1 to 63 letters, digits, '_', '.' or '-' and begins with a letter or digit");
+	return err_remedy(e, "a name has 1 to 63 letters, digits, '_', '.' or '-' and begins with "
+			     "a letter or digit");
 }
 
 int spec_set_name(struct spec *s, const char *text, struct err *e)
@@ -55,8 +54,7 @@ static int normal_path(const char *path, char **out, struct err *e)
 		return err_remedy(e, "begin it with '/'");
 	}
 	if (strlen(path) >= PATH_MAX)
-		return err_set(e, ENAMETOOLONG, "the path '%.60s...' is too long",
-			       path);
+		return err_set(e, ENAMETOOLONG, "the path '%.60s...' is too long", path);
 	char *to = calloc(1, strlen(path) + 2);
 	if (!to)
 		return no_memory(e);
@@ -100,12 +98,12 @@ static int mount_place(const char *path, char **out, struct err *e)
 		err_set(e, EINVAL, "nothing can be mounted over '/'");
 		return err_remedy(e, "use --rootfs for another root");
 	}
-	static const char *const ours[] = { "/proc", "/sys", "/dev",
-					    "/run/mulligan" };
+	static const char *const ours[] = {"/proc", "/sys", "/dev", "/run/mulligan"};
 	for (size_t i = 0; i < sizeof(ours) / sizeof(*ours); i++)
 		if (lies_in(place, ours[i]) || lies_in(ours[i], place)) {
-			err_set(e, EINVAL, "'%s' cannot be mounted over: the sandbox has its own %s",
-				place, ours[i]);
+			err_set(e, EINVAL,
+				"'%s' cannot be mounted over: the sandbox has its own %s", place,
+				ours[i]);
 			return err_remedy(e, "choose another place");
 		}
 	*out = take_ptr(place);
@@ -125,7 +123,8 @@ static int parse_mode(const char *text, enum volume_mode *mode)
 static int volume_syntax(const char *text, struct err *e)
 {
 	err_set(e, EINVAL, "'%s' is not a volume", text);
-	return err_remedy(e, "write SRC:DST, SRC:DST:ro, SRC:DST:rw or SRC:DST:cow, with absolute paths");
+	return err_remedy(
+		e, "write SRC:DST, SRC:DST:ro, SRC:DST:rw or SRC:DST:cow, with absolute paths");
 }
 
 int spec_add_volume(struct spec *s, const char *text, struct err *e)
@@ -158,7 +157,7 @@ int spec_add_volume(struct spec *s, const char *text, struct err *e)
 	struct volume *v = vec_add(&s->volumes);
 	if (!v)
 		return no_memory(e);
-	*v = (struct volume){ take_ptr(from), take_ptr(to), mode };
+	*v = (struct volume){take_ptr(from), take_ptr(to), mode};
 	return 0;
 }
 
@@ -183,8 +182,7 @@ int spec_add_tmpfs(struct spec *s, const char *path, struct err *e)
 	return add_string(&s->tmpfs, place, e);
 }
 
-static int add_pair(struct vec *v, const char *text, const char *what,
-		    struct err *e)
+static int add_pair(struct vec *v, const char *text, const char *what, struct err *e)
 {
 	const char *eq = strchr(text, '=');
 	if (!eq || eq == text) {
@@ -192,15 +190,15 @@ static int add_pair(struct vec *v, const char *text, const char *what,
 		return err_remedy(e, "write KEY=value");
 	}
 	size_t key_len = (size_t)(eq - text) + 1;
-	vec_each(char *, it, v)
-		if (!strncmp(*it, text, key_len)) {
-			char *copy = strdup(text);
-			if (!copy)
-				return no_memory(e);
-			free(*it);
-			*it = copy;
-			return 0;
-		}
+	vec_each(char *, it, v) if (!strncmp(*it, text, key_len))
+	{
+		char *copy = strdup(text);
+		if (!copy)
+			return no_memory(e);
+		free(*it);
+		*it = copy;
+		return 0;
+	}
 	return add_string(v, text, e);
 }
 
@@ -261,8 +259,8 @@ static const struct duration_unit *duration_unit(const char *p)
 {
 	/* longer names first: "ms" before "m" */
 	static const struct duration_unit units[] = {
-		{ "ms", 1e-3 }, { "us", 1e-6 }, { "ns", 1e-9 }, { "s", 1 },
-		{ "m", 60 },    { "h", 3600 },  { "d", 86400 },
+		{"ms", 1e-3}, {"us", 1e-6}, {"ns", 1e-9}, {"s", 1},
+		{"m", 60},    {"h", 3600},  {"d", 86400},
 	};
 	for (size_t i = 0; i < sizeof(units) / sizeof(*units); i++)
 		if (!strncmp(p, units[i].name, strlen(units[i].name)))
@@ -281,14 +279,15 @@ int spec_parse_duration(const char *text, uint64_t *ns, struct err *e)
 			break;
 		const struct duration_unit *u = duration_unit(p);
 		bare = !u;
-		good = u || !total;	/* "1h30": of what? */
+		good = u || !total; /* "1h30": of what? */
 		total += value * (u ? u->seconds : 1);
 		p += u ? strlen(u->name) : 0;
 	}
 	enum { YEARS_100 = 100 * 365 * 86400ll };
 	if (!good || *p || total > (double)YEARS_100) {
 		err_set(e, EINVAL, "'%s' is not a duration", text);
-		return err_remedy(e, "write seconds, or a number with ms, s, m, h or d: 90, 1.5s, 1h30m");
+		return err_remedy(
+			e, "write seconds, or a number with ms, s, m, h or d: 90, 1.5s, 1h30m");
 	}
 	*ns = (uint64_t)(total * 1e9 + 0.5);
 	return 0;
@@ -308,7 +307,7 @@ int spec_parse_cpus(const char *text, uint32_t *milli, struct err *e)
 
 const char *spec_mode_name(enum volume_mode mode)
 {
-	static const char *const names[] = { "ro", "rw", "cow" };
+	static const char *const names[] = {"ro", "rw", "cow"};
 	return names[mode];
 }
 

@@ -30,8 +30,8 @@
 #include "sys/sandboxing.h"
 
 enum {
-	ID_RANGES_MAX = 16,	/* lines of a map we look at */
-	SUB_IDS_MIN = 1000,	/* fewer do not hold a distribution's users */
+	ID_RANGES_MAX = 16, /* lines of a map we look at */
+	SUB_IDS_MIN = 1000, /* fewer do not hold a distribution's users */
 	IDENTITY_IDS = 65535,
 };
 
@@ -82,7 +82,7 @@ struct sub_range {
 /* First range of the user, by name or number; count 0: none. */
 static struct sub_range find_sub_range(const char *file, uid_t uid)
 {
-	struct sub_range found = { 0, 0 };
+	struct sub_range found = {0, 0};
 	const struct passwd *pw = getpwuid(uid);
 	FILE *f = fopen(file, "re");
 	if (!f)
@@ -97,8 +97,7 @@ static struct sub_range find_sub_range(const char *file, uid_t uid)
 		if (strcmp(line, number) && (!pw || strcmp(line, pw->pw_name)))
 			continue;
 		struct sub_range r;
-		if (sscanf(start, "%lu:%lu", &r.start, &r.count) == 2 &&
-		    r.count >= SUB_IDS_MIN)
+		if (sscanf(start, "%lu:%lu", &r.start, &r.count) == 2 && r.count >= SUB_IDS_MIN)
 			found = r;
 	}
 	fclose(f);
@@ -106,16 +105,16 @@ static struct sub_range find_sub_range(const char *file, uid_t uid)
 }
 
 struct id_plan {
-	uid_t uid;			/* outside, before the namespace */
+	uid_t uid; /* outside, before the namespace */
 	gid_t gid;
-	struct sub_range uids, gids;	/* count 0: own id only */
-	bool root;			/* may write any map */
+	struct sub_range uids, gids; /* count 0: own id only */
+	bool root;                   /* may write any map */
 };
 
 static bool tool_exists(const char *name)
 {
-	static const char *const dirs[] = { "/usr/bin", "/bin", "/usr/local/bin",
-					    "/run/wrappers/bin" };
+	static const char *const dirs[] = {"/usr/bin", "/bin", "/usr/local/bin",
+					   "/run/wrappers/bin"};
 	char path[64];
 	for (size_t i = 0; i < sizeof(dirs) / sizeof(*dirs); i++) {
 		snprintf(path, sizeof(path), "%s/%s", dirs[i], name);
@@ -127,10 +126,9 @@ static bool tool_exists(const char *name)
 
 static void plan_ids(struct id_plan *p)
 {
-	*p = (struct id_plan){ .uid = geteuid(), .gid = getegid() };
+	*p = (struct id_plan){.uid = geteuid(), .gid = getegid()};
 	uint64_t caps = 0;
-	p->root = !sys_caps_effective(&caps) && caps >> CAP_SETUID & 1 &&
-		  caps >> CAP_SETGID & 1;
+	p->root = !sys_caps_effective(&caps) && caps >> CAP_SETUID & 1 && caps >> CAP_SETGID & 1;
 	struct sub_range uids = find_sub_range("/etc/subuid", p->uid);
 	struct sub_range gids = find_sub_range("/etc/subgid", p->uid);
 	if (uids.count && gids.count &&
@@ -138,26 +136,23 @@ static void plan_ids(struct id_plan *p)
 		p->uids = uids;
 		p->gids = gids;
 	} else if (p->root) {
-		p->uids = p->gids = (struct sub_range){ 1, IDENTITY_IDS };
+		p->uids = p->gids = (struct sub_range){1, IDENTITY_IDS};
 	}
 }
 
 static int write_map_as_root(pid_t pid, const struct id_plan *p)
 {
 	char text[128];
-	snprintf(text, sizeof(text), "0 %u 1\n1 %lu %lu\n", p->uid,
-		 p->uids.start, p->uids.count);
+	snprintf(text, sizeof(text), "0 %u 1\n1 %lu %lu\n", p->uid, p->uids.start, p->uids.count);
 	int r = sys_write_uid_map(pid, text);
 	if (r)
 		return r;
-	snprintf(text, sizeof(text), "0 %u 1\n1 %lu %lu\n", p->gid,
-		 p->gids.start, p->gids.count);
+	snprintf(text, sizeof(text), "0 %u 1\n1 %lu %lu\n", p->gid, p->gids.start, p->gids.count);
 	return sys_write_gid_map(pid, text);
 }
 
 /* Run newuidmap or newgidmap; its complaints go to our standard error. */
-static int run_tool(const char *tool, pid_t pid, unsigned int own,
-		    const struct sub_range *range)
+static int run_tool(const char *tool, pid_t pid, unsigned int own, const struct sub_range *range)
 {
 	char text[4][24];
 	snprintf(text[0], sizeof(text[0]), "%d", pid);
@@ -168,8 +163,7 @@ static int run_tool(const char *tool, pid_t pid, unsigned int own,
 	if (child < 0)
 		return -errno;
 	if (!child) {
-		execlp(tool, tool, text[0], "0", text[1], "1", "1", text[2],
-		       text[3], (char *)NULL);
+		execlp(tool, tool, text[0], "0", text[1], "1", "1", text[2], text[3], (char *)NULL);
 		_exit(127);
 	}
 	int status;
@@ -180,8 +174,7 @@ static int run_tool(const char *tool, pid_t pid, unsigned int own,
 }
 
 /* The helper child: wait for the namespace, map its ids, say how it went. */
-static int helper_main(int wait_fd, int answer_fd, pid_t parent,
-		       const struct id_plan *p)
+static int helper_main(int wait_fd, int answer_fd, pid_t parent, const struct id_plan *p)
 {
 	char go;
 	if (read(wait_fd, &go, 1) != 1)
@@ -259,32 +252,37 @@ static int explain(struct err *e, int code, const char *what)
 {
 	uint64_t value;
 	err_set(e, code, "%s: %s", what, strerror(code));
-	if (!sys_read_u64(AT_FDCWD, "/proc/sys/user/max_user_namespaces",
-			  &value) && !value)
-		return err_remedy(e, "user namespaces are off: as root, sysctl user.max_user_namespaces=15000");
-	if (!sys_read_u64(AT_FDCWD, "/proc/sys/kernel/unprivileged_userns_clone",
-			  &value) && !value)
-		return err_remedy(e, "ordinary users may not make user namespaces: as root, sysctl kernel.unprivileged_userns_clone=1");
-	if (!sys_read_u64(AT_FDCWD,
-			  "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
-			  &value) && value)
-		return err_remedy(e, "AppArmor restricts user namespaces: as root, install mulligan's profile, or sysctl kernel.apparmor_restrict_unprivileged_userns=0");
+	if (!sys_read_u64(AT_FDCWD, "/proc/sys/user/max_user_namespaces", &value) && !value)
+		return err_remedy(
+			e,
+			"user namespaces are off: as root, sysctl user.max_user_namespaces=15000");
+	if (!sys_read_u64(AT_FDCWD, "/proc/sys/kernel/unprivileged_userns_clone", &value) && !value)
+		return err_remedy(e, "ordinary users may not make user namespaces: as root, sysctl "
+				     "kernel.unprivileged_userns_clone=1");
+	if (!sys_read_u64(AT_FDCWD, "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+			  &value) &&
+	    value)
+		return err_remedy(
+			e, "AppArmor restricts user namespaces: as root, install mulligan's "
+			   "profile, or sysctl kernel.apparmor_restrict_unprivileged_userns=0");
 	if (code == ENOSPC || code == EUSERS)
-		return err_remedy(e, "too many user namespaces are in use, or they are nested too deep: as root, raise user.max_user_namespaces");
+		return err_remedy(e, "too many user namespaces are in use, or they are nested too "
+				     "deep: as root, raise user.max_user_namespaces");
 	if (code == EPERM)
-		return err_remedy(e, "a container's seccomp filter or a chroot may forbid it: allow unshare() there, or run outside");
+		return err_remedy(e, "a container's seccomp filter or a chroot may forbid it: "
+				     "allow unshare() there, or run outside");
 	if (code == ENOSYS || code == EINVAL)
-		return err_remedy(e, "this kernel was built without user namespaces (CONFIG_USER_NS)");
+		return err_remedy(e,
+				  "this kernel was built without user namespaces (CONFIG_USER_NS)");
 	return -code;
 }
 
 static int map_range(const struct id_plan *p, struct err *e)
 {
-	struct helper h = { .go_fd = -1, .answer_fd = -1 };
+	struct helper h = {.go_fd = -1, .answer_fd = -1};
 	int r = start_helper(&h, p);
 	if (r)
-		return err_set(e, -r, "start a helper to map ids: %s",
-			       strerror(-r));
+		return err_set(e, -r, "start a helper to map ids: %s", strerror(-r));
 	r = sys_unshare(CLONE_NEWUSER);
 	int mapped = finish_helper(&h, !r);
 	if (r)
@@ -293,7 +291,9 @@ static int map_range(const struct id_plan *p, struct err *e)
 		return 0;
 	explain(e, -mapped, "map a range of ids into the user namespace");
 	if (!p->root)
-		err_remedy(e, "check the entries of uid %u in /etc/subuid and /etc/subgid, and that newuidmap is set-uid; or remove them to run with one id",
+		err_remedy(e,
+			   "check the entries of uid %u in /etc/subuid and /etc/subgid, and that "
+			   "newuidmap is set-uid; or remove them to run with one id",
 			   p->uid);
 	return mapped;
 }

@@ -90,8 +90,8 @@ int sys_read_id_map(bool gids, struct sys_id_range *ranges, size_t max)
 	if (!f)
 		return -errno;
 	size_t n = 0;
-	while (n < max && fscanf(f, "%u %u %u", &ranges[n].inside,
-				 &ranges[n].outside, &ranges[n].count) == 3)
+	while (n < max &&
+	       fscanf(f, "%u %u %u", &ranges[n].inside, &ranges[n].outside, &ranges[n].count) == 3)
 		n++;
 	fclose(f);
 	return (int)n;

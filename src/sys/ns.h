@@ -32,8 +32,7 @@ struct sys_id_range {
 };
 
 /* The id map of this process; at most max ranges. Returns how many. */
-must_check int sys_read_id_map(bool gids, struct sys_id_range *ranges,
-			       size_t max);
+must_check int sys_read_id_map(bool gids, struct sys_id_range *ranges, size_t max);
 
 /* Effective capabilities of this process. */
 must_check int sys_caps_effective(uint64_t *caps);

@@ -65,8 +65,7 @@ int sys_read_key(int dir_fd, const char *path, const char *key, uint64_t *value)
 	for (const char *line = text; line; line = strchr(line, '\n')) {
 		line += *line == '\n';
 		if (!strncmp(line, key, len) && line[len] == ' ')
-			return sscanf(line + len, "%" SCNu64, value) == 1 ?
-				0 : -EINVAL;
+			return sscanf(line + len, "%" SCNu64, value) == 1 ? 0 : -EINVAL;
 	}
 	return -ENOENT;
 }
@@ -150,8 +149,7 @@ static int v1_controllers(FILE *f, const char *options, char **out)
 		*end = '\0';
 		list++;
 		char first[64];
-		snprintf(first, sizeof(first), "%.*s",
-			 (int)strcspn(list, ","), list);
+		snprintf(first, sizeof(first), "%.*s", (int)strcspn(list, ","), list);
 		if (!sys_list_has(options, first))
 			continue;
 		*out = strdup(list);
@@ -161,12 +159,11 @@ static int v1_controllers(FILE *f, const char *options, char **out)
 }
 
 /* Join top with the part of path that lies below the mount's root. */
-static int join_own(const char *top, const char *root, const char *path,
-		    char **out)
+static int join_own(const char *top, const char *root, const char *path, char **out)
 {
 	size_t n = strcmp(root, "/") ? strlen(root) : 0;
 	if (strncmp(path, root, n) || (n && path[n] && path[n] != '/'))
-		return -ENOENT;		/* the mount does not show it */
+		return -ENOENT; /* the mount does not show it */
 	const char *rest = path + n;
 	if (!strcmp(rest, "/"))
 		rest = "";
@@ -190,7 +187,7 @@ static int parse_line(char *line, FILE *self, struct vec *out)
 	if (v2)
 		controllers = strdup("");
 	else if (v1_controllers(self, options, &controllers))
-		return 0;		/* a named hierarchy without controllers */
+		return 0; /* a named hierarchy without controllers */
 	if (!controllers)
 		return -ENOMEM;
 	int r = own_path(self, v2, controllers, &path);
@@ -204,8 +201,7 @@ static int parse_line(char *line, FILE *self, struct vec *out)
 		free(copy);
 		return -ENOMEM;
 	}
-	*c = (struct sys_cgroup){ v2, take_ptr(controllers), copy,
-				  take_ptr(own) };
+	*c = (struct sys_cgroup){v2, take_ptr(controllers), copy, take_ptr(own)};
 	return 0;
 }
 
@@ -236,7 +232,8 @@ int sys_cgroups(struct vec *out)
 
 void sys_cgroups_deinit(struct vec *v)
 {
-	vec_each(struct sys_cgroup, c, v) {
+	vec_each(struct sys_cgroup, c, v)
+	{
 		free(c->controllers);
 		free(c->top);
 		free(c->own);

@@ -18,7 +18,7 @@ enum { HOSTED_SLOTS = 256 };
 
 struct hosted {
 	uint64_t slot[HOSTED_SLOTS];
-	unsigned int failed_line;	/* of the file that emitted it */
+	unsigned int failed_line; /* of the file that emitted it */
 	int n_ops;
 };
 
@@ -31,8 +31,8 @@ static inline void hosted_arena(struct prog_arena *a, size_t bytes)
 
 static inline long hosted_call(const struct pup_op *op, const uint64_t a[6])
 {
-	long ret = syscall(op->nr, a[0], a[1], a[2], a[3], a[4],
-			   op->flags & PUP_F_EXACT ? 0 : a[5]);
+	long ret =
+		syscall(op->nr, a[0], a[1], a[2], a[3], a[4], op->flags & PUP_F_EXACT ? 0 : a[5]);
 	if (ret < 0)
 		return -errno;
 	if (op->flags & PUP_F_EXACT && (uint64_t)ret != a[5])
@@ -47,8 +47,7 @@ static inline long hosted_run(struct hosted *h, uint64_t program)
 	for (; op->op != PUP_OP_END; op++) {
 		uint64_t a[6];
 		for (int i = 0; i < 6; i++)
-			a[i] = op->slots >> i & 1 ?
-				h->slot[op->a[i] % HOSTED_SLOTS] : op->a[i];
+			a[i] = op->slots >> i & 1 ? h->slot[op->a[i] % HOSTED_SLOTS] : op->a[i];
 		op->ret = op->op == PUP_OP_SYS ? hosted_call(op, a) : -ENOSYS;
 		h->n_ops++;
 		if (op->ret < 0 && !(op->flags & PUP_F_MAYFAIL)) {
@@ -56,8 +55,7 @@ static inline long hosted_run(struct hosted *h, uint64_t program)
 			return op->ret;
 		}
 		if (op->out)
-			h->slot[(op->out - 1) % HOSTED_SLOTS] =
-				(uint64_t)op->ret;
+			h->slot[(op->out - 1) % HOSTED_SLOTS] = (uint64_t)op->ret;
 	}
 	return 0;
 }

@@ -51,10 +51,9 @@ static bool jump_taken(const struct sock_filter *f, uint32_t acc)
 }
 
 /* What the kernel would do with this call. */
-static uint32_t simulate(const struct sock_filter *f, size_t n,
-			 const struct seccomp_data *d)
+static uint32_t simulate(const struct sock_filter *f, size_t n, const struct seccomp_data *d)
 {
-	uint32_t acc = 0, mem[BPF_MEMWORDS] = { 0 };
+	uint32_t acc = 0, mem[BPF_MEMWORDS] = {0};
 	for (size_t pc = 0; pc < n; pc++) {
 		const struct sock_filter *i = &f[pc];
 		switch (i->code) {
@@ -92,13 +91,14 @@ static struct confine *new_filter(void)
 	return c;
 }
 
-static uint32_t ask_arch(const struct confine *c, uint32_t arch, int nr,
-			 uint64_t a0, uint64_t a1)
+static uint32_t ask_arch(const struct confine *c, uint32_t arch, int nr, uint64_t a0, uint64_t a1)
 {
 	size_t n;
 	const struct sock_filter *f = confine_filter(c, &n);
 	const struct seccomp_data d = {
-		.nr = nr, .arch = arch, .args = { a0, a1 },
+		.nr = nr,
+		.arch = arch,
+		.args = {a0, a1},
 	};
 	return simulate(f, n, &d);
 }
@@ -117,8 +117,7 @@ TEST(filter_allows_all_calls_of_the_puppet)
 	const struct sock_filter *f = confine_filter(c, &n);
 	for (size_t i = 0; i < confine_n_puppet_calls; i++) {
 		const struct confine_call *call = &confine_puppet_calls[i];
-		struct seccomp_data d = { .nr = call->nr,
-					  .arch = AUDIT_ARCH_X86_64 };
+		struct seccomp_data d = {.nr = call->nr, .arch = AUDIT_ARCH_X86_64};
 		memcpy(d.args, call->arg, sizeof(call->arg));
 		if (simulate(f, n, &d) != SECCOMP_RET_ALLOW)
 			t_fail("%s is not allowed", call->name);
@@ -148,9 +147,11 @@ TEST(filter_lets_libc_fall_back)
 {
 	struct confine *c = new_filter();
 	static const int absent[] = {
-		SYS_clone3, SYS_io_uring_setup, SYS_io_uring_enter,
-		SYS_io_uring_register, SYS_io_setup, SYS_landlock_create_ruleset,
-		SYS_modify_ldt, 447 /* memfd_secret */, 462 /* mseal */, 999,
+		SYS_clone3,         SYS_io_uring_setup,
+		SYS_io_uring_enter, SYS_io_uring_register,
+		SYS_io_setup,       SYS_landlock_create_ruleset,
+		SYS_modify_ldt,     447 /* memfd_secret */,
+		462 /* mseal */,    999,
 	};
 	for (size_t i = 0; i < sizeof(absent) / sizeof(*absent); i++)
 		t_eq(ask(c, absent[i], 0, 0), ERRNO | ENOSYS);
@@ -201,9 +202,9 @@ TEST(bounding_set_has_no_power_over_the_host)
 {
 	uint64_t set = confine_bounding();
 	static const int never[] = {
-		CAP_SYS_ADMIN, CAP_SYS_PTRACE, CAP_SYS_MODULE, CAP_SYS_RAWIO,
-		CAP_MKNOD, CAP_DAC_READ_SEARCH, CAP_NET_ADMIN, CAP_SYSLOG,
-		CAP_BPF, CAP_PERFMON, CAP_SYS_BOOT, CAP_CHECKPOINT_RESTORE,
+		CAP_SYS_ADMIN, CAP_SYS_PTRACE,      CAP_SYS_MODULE, CAP_SYS_RAWIO,
+		CAP_MKNOD,     CAP_DAC_READ_SEARCH, CAP_NET_ADMIN,  CAP_SYSLOG,
+		CAP_BPF,       CAP_PERFMON,         CAP_SYS_BOOT,   CAP_CHECKPOINT_RESTORE,
 	};
 	for (size_t i = 0; i < sizeof(never) / sizeof(*never); i++)
 		t_assert(!(set >> never[i] & 1));
@@ -234,7 +235,7 @@ struct status {
 
 static void read_status(struct status *s)
 {
-	*s = (struct status){ .seccomp = -1 };
+	*s = (struct status){.seccomp = -1};
 	FILE *f = fopen("/proc/self/status", "re");
 	t_assert(f);
 	char line[256];
@@ -242,11 +243,9 @@ static void read_status(struct status *s)
 		char *v = strchr(line, ':');
 		unsigned long long caps = v ? strtoull(v + 1, NULL, 16) : 0;
 		if (!strncmp(line, "Uid", 3))
-			sscanf(v, ": %u %u %u %u", &s->uid[0], &s->uid[1],
-			       &s->uid[2], &s->uid[3]);
+			sscanf(v, ": %u %u %u %u", &s->uid[0], &s->uid[1], &s->uid[2], &s->uid[3]);
 		if (!strncmp(line, "Gid", 3))
-			sscanf(v, ": %u %u %u %u", &s->gid[0], &s->gid[1],
-			       &s->gid[2], &s->gid[3]);
+			sscanf(v, ": %u %u %u %u", &s->gid[0], &s->gid[1], &s->gid[2], &s->gid[3]);
 		if (!strncmp(line, "Groups", 6))
 			sscanf(v, ": %127[^\n]", s->groups);
 		if (!strncmp(line, "CapInh", 6))
@@ -282,11 +281,11 @@ static void run_emitted(const struct confinement *want, struct confine *c)
 		confine_emit_seccomp(&p, c);
 	uint64_t program = prog_seal(&p);
 	t_assert(!a.failed);
-	struct hosted h = { .n_ops = 0 };
+	struct hosted h = {.n_ops = 0};
 	long r = hosted_run(&h, program);
 	if (r)
-		t_fail("operation %d emitted at line %u: %s", h.n_ops,
-		       h.failed_line, strerror((int)-r));
+		t_fail("operation %d emitted at line %u: %s", h.n_ops, h.failed_line,
+		       strerror((int)-r));
 	t_note("%d operations", h.n_ops);
 	prog_deinit(&p);
 	prog_arena_deinit(&a);
@@ -340,9 +339,12 @@ static uint64_t cap(int n)
 TEST(restored_root_is_confined_as_it_was)
 {
 	const struct confinement want = {
-		.cap_prm = confine_bounding(), .cap_eff = confine_bounding(),
-		.cap_bnd = confine_bounding(), .no_new_privs = true,
-		.dumpable = 1, .keep_groups = true,
+		.cap_prm = confine_bounding(),
+		.cap_eff = confine_bounding(),
+		.cap_bnd = confine_bounding(),
+		.no_new_privs = true,
+		.dumpable = 1,
+		.keep_groups = true,
 	};
 	emitted_is_exact(0, &want);
 	emitted_is_exact(1001, &want);
@@ -350,12 +352,20 @@ TEST(restored_root_is_confined_as_it_was)
 
 TEST(restored_user_is_confined_as_it_was)
 {
-	static const gid_t groups[] = { 5, 27 };
+	static const gid_t groups[] = {5, 27};
 	struct confinement want = {
-		.ruid = 1000, .euid = 1000, .suid = 1000, .fsuid = 1000,
-		.rgid = 1000, .egid = 1000, .sgid = 1000, .fsgid = 1000,
-		.groups = groups, .n_groups = 2,
-		.cap_bnd = confine_bounding(), .no_new_privs = true,
+		.ruid = 1000,
+		.euid = 1000,
+		.suid = 1000,
+		.fsuid = 1000,
+		.rgid = 1000,
+		.egid = 1000,
+		.sgid = 1000,
+		.fsgid = 1000,
+		.groups = groups,
+		.n_groups = 2,
+		.cap_bnd = confine_bounding(),
+		.no_new_privs = true,
 		.dumpable = 1,
 	};
 	emitted_is_exact(0, &want);
@@ -368,14 +378,20 @@ TEST(restored_user_is_confined_as_it_was)
 TEST(restored_odd_capabilities_are_exact)
 {
 	struct confinement want = {
-		.ruid = 7, .euid = 8, .suid = 9, .fsuid = 8,
-		.rgid = 7, .egid = 8, .sgid = 9, .fsgid = 9,
+		.ruid = 7,
+		.euid = 8,
+		.suid = 9,
+		.fsuid = 8,
+		.rgid = 7,
+		.egid = 8,
+		.sgid = 9,
+		.fsgid = 9,
 		.cap_bnd = cap(CAP_CHOWN) | cap(CAP_KILL),
 		.cap_prm = cap(CAP_KILL) | cap(CAP_FOWNER),
 		.cap_eff = cap(CAP_FOWNER),
 		.cap_inh = cap(CAP_KILL) | cap(CAP_SETUID),
 		.cap_amb = cap(CAP_KILL),
-		.securebits = 0x5,	/* noroot, no setuid fixup */
+		.securebits = 0x5, /* noroot, no setuid fixup */
 		.dumpable = 0,
 	};
 	emitted_is_exact(0, &want);
@@ -386,9 +402,12 @@ static void confine_here(void)
 {
 	struct confine *c = new_filter();
 	const struct confinement want = {
-		.cap_prm = confine_bounding(), .cap_eff = confine_bounding(),
-		.cap_bnd = confine_bounding(), .no_new_privs = true,
-		.dumpable = 1, .keep_groups = true,
+		.cap_prm = confine_bounding(),
+		.cap_eff = confine_bounding(),
+		.cap_bnd = confine_bounding(),
+		.no_new_privs = true,
+		.dumpable = 1,
+		.keep_groups = true,
 	};
 	run_emitted(&want, c);
 	confine_free(c);
@@ -427,7 +446,7 @@ TEST(kernel_takes_the_filter_for_all_threads)
 static void look_at_init(pid_t init)
 {
 	char path[64];
-	static const char *const files[] = { "mem", "environ", "maps", "syscall" };
+	static const char *const files[] = {"mem", "environ", "maps", "syscall"};
 	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
 		snprintf(path, sizeof(path), "/proc/%d/%s", init, files[i]);
 		int fd = open(path, O_RDONLY);

@@ -114,8 +114,7 @@ TEST(fork_bomb_is_contained)
 static int hog(void)
 {
 	const size_t bytes = 64 << 20;
-	char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	for (size_t i = 0; i < bytes; i += 4096)
 		p[i] = 1;
 	return 0;
@@ -209,8 +208,7 @@ TEST(gc_removes_what_a_dead_keeper_left_and_nothing_else)
 	t_eq(t_ok_e(limits_gc(spec.name, &e), &e), 0);
 	char command[256];
 	snprintf(command, sizeof(command),
-		 "test -z \"$(find /sys/fs/cgroup -name '%s.*' 2>/dev/null)\"",
-		 spec.name);
+		 "test -z \"$(find /sys/fs/cgroup -name '%s.*' 2>/dev/null)\"", spec.name);
 	t_eq(system(command), 0);
 	spec_deinit(&spec);
 }
@@ -261,8 +259,7 @@ TEST(defaults_are_on)
 /* The bomb in a PID namespace that is limited by its pid_max alone. */
 static void bomb_in_pidns(unsigned int pid_max)
 {
-	pid_t pid = (pid_t)t_sys(syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, 0,
-					 0, 0, 0));
+	pid_t pid = (pid_t)t_sys(syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, 0, 0, 0, 0));
 	if (!pid) {
 		char text[16];
 		snprintf(text, sizeof(text), "%u", pid_max);

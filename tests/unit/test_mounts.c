@@ -36,7 +36,7 @@ struct box {
 	struct mounts_run run;
 	struct prog_arena arena;
 	struct prog prog;
-	struct hosted *hosted;		/* in the arena: seen from outside */
+	struct hosted *hosted; /* in the arena: seen from outside */
 };
 
 static int make_dir(const char *top, const char *name)
@@ -57,8 +57,12 @@ static void build_root(struct box *b, bool points_in_base)
 	if (points_in_base)
 		t_ok_e(mounts_make_points(b->mounts, base, &e), &e);
 	const struct overlay o = {
-		.lower_fds = &base, .n_lowers = 1, .upper_fd = b->upper_fd,
-		.work_fd = work, .scratch_fd = -1, .userxattr = sys_in_userns(),
+		.lower_fds = &base,
+		.n_lowers = 1,
+		.upper_fd = b->upper_fd,
+		.work_fd = work,
+		.scratch_fd = -1,
+		.userxattr = sys_in_userns(),
 	};
 	b->root_fd = (int)t_ok_e(overlay_build(&o, &e), &e);
 	close(base);
@@ -68,7 +72,7 @@ static void build_root(struct box *b, bool points_in_base)
 static void box_init(struct box *b, uid_t uid)
 {
 	struct err e = ERR_INIT;
-	*b = (struct box){ .root_fd = -1 };
+	*b = (struct box){.root_fd = -1};
 	snprintf(b->dir, sizeof(b->dir), "%s/%u", t_tmpdir(), uid);
 	t_sys(chmod(t_tmpdir(), 0755));
 	t_sys(mkdir(b->dir, 0755));
@@ -93,17 +97,15 @@ static void box_build(struct box *b, bool points_in_base)
 }
 
 /* What PID 1 does: run the program, then the looker. */
-static void init_main(struct box *b, uint64_t program,
-		      void (*look)(struct box *b))
+static void init_main(struct box *b, uint64_t program, void (*look)(struct box *b))
 {
 	uint64_t start = clock_now_ns();
 	long r = hosted_run(b->hosted, program);
 	uint64_t took = clock_now_ns() - start;
 	if (r)
-		t_fail("operation emitted at line %u failed: %s",
-		       b->hosted->failed_line, strerror((int)-r));
-	t_note("%d operations in %llu us", b->hosted->n_ops,
-	       (unsigned long long)took / 1000);
+		t_fail("operation emitted at line %u failed: %s", b->hosted->failed_line,
+		       strerror((int)-r));
+	t_note("%d operations in %llu us", b->hosted->n_ops, (unsigned long long)took / 1000);
 	look(b);
 	_exit(0);
 }
@@ -115,8 +117,7 @@ static void box_run(struct box *b, void (*look)(struct box *b))
 	struct mounts_set set = MOUNTS_SET_INIT;
 	uint64_t start = clock_now_ns();
 	t_ok_e(mounts_prepare(b->mounts, &b->run, &set, &e), &e);
-	t_note("prepared in %llu us",
-	       (unsigned long long)(clock_now_ns() - start) / 1000);
+	t_note("prepared in %llu us", (unsigned long long)(clock_now_ns() - start) / 1000);
 	hosted_arena(&b->arena, 256 << 10);
 	b->hosted = prog_space(&b->arena, sizeof(*b->hosted), NULL);
 	prog_init(&b->prog, &b->arena);
@@ -126,8 +127,7 @@ static void box_run(struct box *b, void (*look)(struct box *b))
 	t_assert(!b->arena.failed);
 	for (size_t i = 0; i < set.n; i++)
 		b->hosted->slot[10 + i] = (uint64_t)set.fds[i];
-	int flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS |
-		    SIGCHLD;
+	int flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | SIGCHLD;
 	if (b->spec.net == NET_NONE)
 		flags |= CLONE_NEWNET;
 	pid_t pid = (pid_t)t_sys(syscall(SYS_clone, flags, 0, 0, 0, 0));
@@ -148,8 +148,7 @@ static void box_deinit(struct box *b)
 }
 
 /* The whole of a scenario in a process of its own, since it changes ids. */
-static void scenario_as(uid_t uid, void (*set_up)(struct box *b),
-			void (*look)(struct box *b))
+static void scenario_as(uid_t uid, void (*set_up)(struct box *b), void (*look)(struct box *b))
 {
 	pid_t pid = t_fork();
 	if (!pid) {
@@ -211,7 +210,7 @@ static void look_basic(struct box *b)
 	t_eq(open_error("/../etc/passwd", O_RDONLY), ENOENT);
 	t_sys(getcwd(text, sizeof(text)));
 	t_str_eq(text, "/");
-	struct ifreq lo = { .ifr_name = "lo" };
+	struct ifreq lo = {.ifr_name = "lo"};
 	int s = (int)t_sys(socket(AF_INET, SOCK_DGRAM, 0));
 	t_sys(ioctl(s, SIOCGIFFLAGS, &lo));
 	t_assert(lo.ifr_flags & IFF_UP);
@@ -295,7 +294,7 @@ TEST(dev_works_rootless)
 static void look_masks(struct box *b)
 {
 	static const char *const unwritable[] = {
-		"/proc/sys/kernel/hostname", "/proc/sys/vm/swappiness",
+		"/proc/sys/kernel/hostname",     "/proc/sys/vm/swappiness",
 		"/proc/sys/net/ipv4/ip_forward", "/proc/sysrq-trigger",
 		"/sys/class/net/lo/mtu",
 	};
@@ -304,14 +303,14 @@ static void look_masks(struct box *b)
 		if (r != EROFS && r != EACCES && r != ENOENT)
 			t_fail("%s: %s", unwritable[i], strerror(r));
 	}
-	static const char *const files[] = { "/proc/timer_list", "/proc/keys",
-					     "/proc/interrupts", "/proc/kcore" };
+	static const char *const files[] = {"/proc/timer_list", "/proc/keys", "/proc/interrupts",
+					    "/proc/kcore"};
 	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
 		struct stat st;
 		if (!stat(files[i], &st))
 			t_eq(st.st_rdev, makedev(1, 3));
 	}
-	static const char *const dirs[] = { "/proc/acpi", "/sys/firmware" };
+	static const char *const dirs[] = {"/proc/acpi", "/sys/firmware"};
 	for (size_t i = 0; i < sizeof(dirs) / sizeof(*dirs); i++) {
 		int fd = open(dirs[i], O_RDONLY | O_DIRECTORY);
 		if (fd < 0)
@@ -520,9 +519,12 @@ static void count_points(uid_t uid)
 			int lower = (int)t_sys(openat(base, "base", O_RDONLY));
 			int work = make_dir(b.dir, name);
 			const struct overlay o = {
-				.lower_fds = &lower, .n_lowers = 1,
-				.upper_fd = b.upper_fd, .work_fd = work,
-				.scratch_fd = -1, .userxattr = sys_in_userns(),
+				.lower_fds = &lower,
+				.n_lowers = 1,
+				.upper_fd = b.upper_fd,
+				.work_fd = work,
+				.scratch_fd = -1,
+				.userxattr = sys_in_userns(),
 			};
 			b.root_fd = (int)t_ok_e(overlay_build(&o, &e), &e);
 			b.run.root_fd = b.root_fd;

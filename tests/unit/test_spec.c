@@ -19,13 +19,22 @@ TEST(names_are_names_and_not_paths)
 {
 	struct err e = ERR_INIT;
 	static const char *const good[] = {
-		"a", "A9", "box-1", "a_b.c", "0",
-		"abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz01234567890",
+		"a",     "A9", "box-1",
+		"a_b.c", "0",  "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz01234567890",
 	};
 	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
 		t_ok_e(spec_check_name(good[i], &e), &e);
 	static const char *const bad[] = {
-		"", ".", "..", "-x", "_x", "a b", "a\n", "é", "a@b", "a:b",
+		"",
+		".",
+		"..",
+		"-x",
+		"_x",
+		"a b",
+		"a\n",
+		"é",
+		"a@b",
+		"a:b",
 		"abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz012345678901",
 	};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
@@ -58,14 +67,11 @@ TEST(bad_volumes_are_refused_with_a_remedy)
 	static const struct {
 		const char *text, *word;
 	} bad[] = {
-		{ "", "not a volume" },       { "/a", "not a volume" },
-		{ ":/b", "not a volume" },    { "/a:", "not a volume" },
-		{ "a:/b", "absolute" },       { "/a:b", "absolute" },
-		{ "/a:/b:xx", "mode" },       { "/a:/b:ro:rw", "mode" },
-		{ "/a:/", "'/'" },            { "/a:/proc/x", "/proc" },
-		{ "/a:/dev", "/dev" },        { "/a:/sys", "/sys" },
-		{ "/a:/run", "/run/mulligan" }, { "/a:/b/../c", ".." },
-		{ "/../a:/b", ".." },
+		{"", "not a volume"},         {"/a", "not a volume"},  {":/b", "not a volume"},
+		{"/a:", "not a volume"},      {"a:/b", "absolute"},    {"/a:b", "absolute"},
+		{"/a:/b:xx", "mode"},         {"/a:/b:ro:rw", "mode"}, {"/a:/", "'/'"},
+		{"/a:/proc/x", "/proc"},      {"/a:/dev", "/dev"},     {"/a:/sys", "/sys"},
+		{"/a:/run", "/run/mulligan"}, {"/a:/b/../c", ".."},    {"/../a:/b", ".."},
 	};
 	struct err e = ERR_INIT;
 	struct spec s;
@@ -112,9 +118,8 @@ TEST(sizes_are_parsed)
 	t_eq(bytes_of("2t"), 2ll << 40);
 	struct err e = ERR_INIT;
 	uint64_t n = 5;
-	static const char *const bad[] = { "", "m", "-1", "1x", "1mm", "1 m",
-					   "1e9", "0x10", "99999999t", "1.2.3",
-					   "inf", "." };
+	static const char *const bad[] = {"",    "m",    "-1",        "1x",    "1mm", "1 m",
+					  "1e9", "0x10", "99999999t", "1.2.3", "inf", "."};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
 		refused(spec_parse_bytes(bad[i], &n, &e), &e, "size");
 	t_eq(n, 5);
@@ -140,8 +145,7 @@ TEST(durations_are_parsed)
 	t_eq(ns_of("0"), 0);
 	struct err e = ERR_INIT;
 	uint64_t n;
-	static const char *const bad[] = { "", "s", "-1", "1x", "1 s", "1h30",
-					   "1000000000000" };
+	static const char *const bad[] = {"", "s", "-1", "1x", "1 s", "1h30", "1000000000000"};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
 		refused(spec_parse_duration(bad[i], &n, &e), &e, "duration");
 }
@@ -216,26 +220,26 @@ TEST(foreign_json_is_refused_by_member)
 	static const struct {
 		const char *text, *word;
 	} bad[] = {
-		{ "[]", "object" },
-		{ "{\"colour\":1}", "colour" },
-		{ "{\"name\":\"a/b\"}", "a/b" },
-		{ "{\"name\":1}", "name" },
-		{ "{\"net\":\"nat\"}", "net" },
-		{ "{\"base\":\"image\"}", "base" },
-		{ "{\"pids_max\":-1}", "pids_max" },
-		{ "{\"pids_max\":4294967296}", "pids_max" },
-		{ "{\"memory_bytes\":1.5}", "memory_bytes" },
-		{ "{\"read_only\":1}", "read_only" },
-		{ "{\"env\":\"A=1\"}", "env" },
-		{ "{\"env\":[\"A\"]}", "A" },
-		{ "{\"volumes\":[{\"src\":\"/a\"}]}", "volumes" },
-		{ "{\"volumes\":[{\"src\":\"/a:\",\"dst\":\"/b\",\"mode\":\"ro\"}]}", ":" },
-		{ "{\"volumes\":[{\"src\":\"/a\",\"dst\":\"/proc\",\"mode\":\"ro\"}]}", "/proc" },
-		{ "{\"user\":\"a\\u0000b\"}", "user" },
+		{"[]", "object"},
+		{"{\"colour\":1}", "colour"},
+		{"{\"name\":\"a/b\"}", "a/b"},
+		{"{\"name\":1}", "name"},
+		{"{\"net\":\"nat\"}", "net"},
+		{"{\"base\":\"image\"}", "base"},
+		{"{\"pids_max\":-1}", "pids_max"},
+		{"{\"pids_max\":4294967296}", "pids_max"},
+		{"{\"memory_bytes\":1.5}", "memory_bytes"},
+		{"{\"read_only\":1}", "read_only"},
+		{"{\"env\":\"A=1\"}", "env"},
+		{"{\"env\":[\"A\"]}", "A"},
+		{"{\"volumes\":[{\"src\":\"/a\"}]}", "volumes"},
+		{"{\"volumes\":[{\"src\":\"/a:\",\"dst\":\"/b\",\"mode\":\"ro\"}]}", ":"},
+		{"{\"volumes\":[{\"src\":\"/a\",\"dst\":\"/proc\",\"mode\":\"ro\"}]}", "/proc"},
+		{"{\"user\":\"a\\u0000b\"}", "user"},
 	};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
 		struct err e = ERR_INIT;
-		struct spec s = { .pids_max = 77 };
+		struct spec s = {.pids_max = 77};
 		json_t *j = json_loads(bad[i].text, JSON_ALLOW_NUL, NULL);
 		t_assert(j);
 		t_assert(spec_decode(&s, j, &e) < 0);
@@ -300,7 +304,7 @@ TEST(check_looks_at_values)
 	refused(spec_check(&s, &e), &e, "relative");
 	free(s.workdir);
 	s.workdir = NULL;
-	static const char *const bad[] = { "", "-x", "a b", "x/y" };
+	static const char *const bad[] = {"", "-x", "a b", "x/y"};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
 		s.hostname = strdup(bad[i]);
 		refused(spec_check(&s, &e), &e, "hostname");

@@ -123,7 +123,7 @@ static void no_more_namespaces(void)
 	t_ok_e(userns_enter(true, &e), &e);
 	int fd = open("/proc/sys/user/max_user_namespaces", O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
-		_exit(0);	/* older kernels: only the real root may */
+		_exit(0); /* older kernels: only the real root may */
 	t_eq(write(fd, "0", 1), 1);
 	close(fd);
 	int r = userns_enter(true, &e);

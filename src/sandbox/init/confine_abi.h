@@ -19,18 +19,18 @@
 #include <stdint.h>
 
 enum {
-	CONFINE_MAGIC = 0x4d434f4e,	/* "MCON" */
+	CONFINE_MAGIC = 0x4d434f4e, /* "MCON" */
 	CONFINE_VERSION = 1,
 	CONFINE_F_NO_NEW_PRIVS = 1,
-	CONFINE_INSNS_MAX = 4096,	/* BPF_MAXINSNS */
+	CONFINE_INSNS_MAX = 4096, /* BPF_MAXINSNS */
 };
 
 struct confine_abi {
 	uint32_t magic;
 	uint32_t version;
-	uint32_t flags;		/* CONFINE_F_* */
-	uint32_t n_insns;	/* instructions that follow; 0: no filter */
-	uint64_t bounding;	/* capabilities that stay */
-	uint64_t nproc;		/* RLIMIT_NPROC, hard and soft; 0: leave it */
+	uint32_t flags;    /* CONFINE_F_* */
+	uint32_t n_insns;  /* instructions that follow; 0: no filter */
+	uint64_t bounding; /* capabilities that stay */
+	uint64_t nproc;    /* RLIMIT_NPROC, hard and soft; 0: leave it */
 };
 _Static_assert(sizeof(struct confine_abi) == 32, "ABI");
