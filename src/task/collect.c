@@ -1,40 +1,40 @@
 /*
  * collect.c - one attempt to stop a process tree.
  *
- * A pass walks the tree from PID 1's children down, seizes and interrupts
- * whatever is new, and then waits until all have stopped. Passes are repeated
- * until one finds only what was stopped before it began: then nothing is left
- * that could fork, and the list is whole.
+ * A pass walks the tree from PID 1's children down, generation by generation:
+ * seize and interrupt the new ones, wait until they stop, and only then ask
+ * for their threads and children, which cannot change any more, with one
+ * exception: the children of a process that ends go to PID 1 or to a
+ * subreaper, and that has children already. So these lists are read again in
+ * the next pass, until one finds nothing new.
  *
  * A parent in vfork() cannot be stopped before its child execs or exits. If
  * we hold the child, we let just it run on until the parent is awake, then
  * stop it again; all others stay stopped meanwhile.
  */
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 
 #include "base/clock.h"
+#include "sys/probe.h"
 #include "sys/proc.h"
 #include "task/internal.h"
 
 enum {
 	PASSES_MAX = 200,	/* a tree at rest needs 2; PID 1 goes on */
 	LOOK_NS = 300000,	/* wait before asking why it does not stop */
-	POLL_NS = 100000,	/* between looks at a task not traced yet */
+	ROUNDS_MAX = 16,	/* over the threads of one process */
 	STOP_NS = 2000000000,	/* runnable, but starved of CPU that long */
 };
 
 int collect_ns_pid(struct collect *c, pid_t pid, pid_t tid)
 {
-	int r = sys_pid_in_pidns(c->ns_fd, tid);
-	if (r != -ENOTTY && r != -EINVAL)
-		return r;
+	if (sys_has(SYS_F_PIDNS_IOCTL))
+		return sys_pid_in_pidns(c->ns_fd, tid);
 	struct procfs_status st;
-	r = procfs_status(&c->freezer->proc, pid, tid, &st);
+	int r = procfs_status(&c->freezer->proc, pid, tid, &st);
 	if (r < 0)
 		return r;
 	return c->ns_level < st.n_ns ? st.ns_pid[c->ns_level] : -ESRCH;
@@ -112,6 +112,9 @@ static int see_children(struct collect *c, pid_t pid, int parent,
 		if (r < 0 && r != -ESRCH)
 			return err_set(e, -r, "read the children of %d", pid);
 	}
+	if (parent >= 0)
+		frozen_proc(c->frozen, (size_t)parent)->has_children =
+			z->children.n > 0;
 	vec_each(pid_t, child, &z->children) {
 		int r = see_proc(c, *child, parent, e);
 		if (r)
@@ -120,26 +123,40 @@ static int see_children(struct collect *c, pid_t pid, int parent,
 	return 0;
 }
 
+/* Its leader is dead: is all of it? Notes that. */
+static bool note_death(struct collect *c, struct frozen_proc *p)
+{
+	int r = procfs_stat(&c->freezer->proc, p->pid, 0, &p->stat);
+	if (r == -ESRCH) {
+		p->pass = 0;	/* dropped at the end of the pass */
+		return true;
+	}
+	if (r || (p->stat.state != 'Z' && p->stat.state != 'X'))
+		return false;
+	p->zombie = p->stat.num_threads <= 1;
+	p->exit_code = p->stat.exit_code;
+	return true;
+}
+
 /* Why may we not trace it? 0: it is just ending. */
 static int explain_seize(struct collect *c, struct frozen_proc *p, pid_t tid,
 			 int error, struct err *e)
 {
-	struct procfs_status st;
-	int r = procfs_status(&c->freezer->proc, p->pid, tid, &st);
-	if (r == -ESRCH || (r == 0 && (st.state == 'Z' || st.state == 'X')))
+	enum { EXITING = 0x4 };	/* PF_EXITING, linux/sched.h */
+	if (tid == p->pid && note_death(c, p))
 		return 0;
+	struct procfs_stat stat;
+	int r = procfs_stat(&c->freezer->proc, p->pid, tid, &stat);
+	if (r == -ESRCH || (r == 0 && stat.flags & EXITING)) {
+		c->new = true;	/* the next pass will see it dead */
+		return 0;
+	}
+	struct procfs_status st;
+	r = procfs_status(&c->freezer->proc, p->pid, tid, &st);
 	if (r == 0 && st.tracer_pid) {
 		collect_refuse(c, p->pid, EPERM,
 			       "is being traced by another process", e);
 		return err_remedy(e, "end the debugger or strace first");
-	}
-	/* exiting, but not yet dead: the next pass will see it dead */
-	struct procfs_stat stat;
-	enum { PF_EXITING_FLAG = 0x4 };
-	r = procfs_stat(&c->freezer->proc, p->pid, tid, &stat);
-	if (r == -ESRCH || (r == 0 && stat.flags & PF_EXITING_FLAG)) {
-		c->new = true;
-		return 0;
 	}
 	collect_refuse(c, p->pid, -error, "cannot be traced", e);
 	return err_remedy(e, "the sandbox must run as the same user");
@@ -152,10 +169,11 @@ static int seize_thread(struct collect *c, struct frozen_proc *p, pid_t tid,
 		return err_set(e, E2BIG, "there are more than %zu threads",
 			       c->freezer->limits.tasks_max);
 	bool ours = freezer_take(c->freezer, tid);
-	int r = ours ? 0 : sys_ptrace_seize(tid,
-					       SYS_PTRACE_O_TRACESYSGOOD);
-	if (r == -ESRCH)
+	int r = ours ? 0 : sys_ptrace_seize(tid, SYS_PTRACE_O_TRACESYSGOOD);
+	if (r == -ESRCH) {
+		c->new = true;
 		return 0;
+	}
 	if (r)
 		return explain_seize(c, p, tid, r, e);
 	struct frozen_thread *t = vec_add(&p->threads);
@@ -198,63 +216,6 @@ static void drop_dead_leader(struct collect *c, struct frozen_proc *p)
 	freezer_leave(c->freezer, t->tid, 0);
 	drop_thread(c->frozen, p, (size_t)(t - frozen_thread(p, 0)));
 	freezer_settle(c->freezer);
-}
-
-/*
- * A process asleep in vfork or on a device is not seized: it could not be let
- * go before it wakes.
- */
-static bool note_busy(struct collect *c, const struct frozen_proc *p)
-{
-	if (p->stat.state != 'D' || p->threads.n)
-		return false;
-	c->busy_pid = p->pid;
-	c->busy_tid = p->pid;
-	return true;
-}
-
-static int scan_proc(struct collect *c, size_t i, struct err *e)
-{
-	struct freezer *z = c->freezer;
-	struct frozen_proc *p = frozen_proc(c->frozen, i);
-	int r = procfs_stat(&z->proc, p->pid, 0, &p->stat);
-	if (r == -ESRCH) {
-		p->pass = 0;	/* gone: dropped at the end of the pass */
-		drop_dead_leader(c, p);
-		return 0;
-	}
-	if (r < 0)
-		return err_set(e, -r, "read the state of process %d", p->pid);
-	bool dead = p->stat.state == 'Z' || p->stat.state == 'X';
-	p->zombie = dead && p->stat.num_threads <= 1;
-	p->exit_code = p->stat.exit_code;
-	if (p->zombie) {
-		drop_dead_leader(c, p);
-		return 0;
-	}
-	z->tids.n = 0;
-	r = procfs_tasks(&z->proc, p->pid, &z->tids);
-	if (r == -ESRCH) {
-		p->pass = 0;
-		return 0;
-	}
-	if (r < 0)
-		return err_set(e, -r, "list the threads of %d", p->pid);
-	bool busy = note_busy(c, p);
-	if (dead) {
-		r = note_dead_leader(c, p, e);
-		if (r)
-			return r;
-	}
-	for (size_t k = 0; !busy && k < z->tids.n; k++) {
-		pid_t tid = *(pid_t *)vec_at(&z->tids, k);
-		if (find_thread(p, tid))
-			continue;
-		r = seize_thread(c, p, tid, e);
-		if (r)
-			return r;
-	}
-	return see_children(c, p->pid, (int)i, e);
 }
 
 static void free_proc(struct frozen *f, struct frozen_proc *p)
@@ -341,31 +302,117 @@ static int wait_thread(struct collect *c, struct frozen_proc *p, size_t k,
 	}
 }
 
-/* Wait for all that were interrupted. -EAGAIN is kept for the end. */
-static int wait_all(struct collect *c, struct err *e)
+/* Wait for the threads of a process. 0: all stopped; -EAGAIN: one is busy. */
+static int wait_proc(struct collect *c, struct frozen_proc *p, struct err *e)
 {
 	int result = 0;
-	for (size_t i = 0; i < c->frozen->procs.n; i++) {
-		struct frozen_proc *p = frozen_proc(c->frozen, i);
-		for (size_t k = 0; k < p->threads.n;) {
-			struct frozen_thread *t = frozen_thread(p, k);
-			if (t->stopped || t->stop == FREEZE_DEAD) {
-				k++;
-				continue;
-			}
-			int r = wait_thread(c, p, k, e);
-			if (r == 0) {
-				drop_thread(c->frozen, p, k);
-				continue;
-			}
-			if (r < 0 && r != -EAGAIN)
-				return r;
-			if (r < 0)
-				result = r;
+	for (size_t k = 0; k < p->threads.n;) {
+		struct frozen_thread *t = frozen_thread(p, k);
+		if (t->stopped || t->stop == FREEZE_DEAD) {
 			k++;
+			continue;
 		}
+		int r = wait_thread(c, p, k, e);
+		if (r == 0) {
+			drop_thread(c->frozen, p, k);
+			continue;
+		}
+		if (r < 0 && r != -EAGAIN)
+			return r;
+		if (r < 0)
+			result = r;
+		k++;
 	}
 	return result;
+}
+
+/* List the threads in z->tids and seize those that are new. */
+static int seize_threads(struct collect *c, struct frozen_proc *p,
+			 struct err *e)
+{
+	struct freezer *z = c->freezer;
+	z->tids.n = 0;
+	int r = procfs_tasks(&z->proc, p->pid, &z->tids);
+	if (r == -ESRCH) {
+		c->new = true;
+		return 0;
+	}
+	if (r < 0)
+		return err_set(e, -r, "list the threads of %d", p->pid);
+	if (p->stat.state == 'Z') {
+		r = note_dead_leader(c, p, e);
+		if (r)
+			return r;
+	}
+	for (size_t k = 0; k < z->tids.n; k++) {
+		pid_t tid = *(pid_t *)vec_at(&z->tids, k);
+		r = find_thread(p, tid) ? 0 : seize_thread(c, p, tid, e);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+/*
+ * Stop all threads of a process and read its state. 0: done, or it is gone;
+ * -EAGAIN: not yet.
+ */
+static int stop_proc(struct collect *c, struct frozen_proc *p, struct err *e)
+{
+	for (int i = 0; i < ROUNDS_MAX; i++) {
+		int r = wait_proc(c, p, e);
+		if (r)
+			return r;
+		r = procfs_stat(&c->freezer->proc, p->pid, 0, &p->stat);
+		if (r == -ESRCH) {
+			p->pass = 0;
+			drop_dead_leader(c, p);
+			return 0;
+		}
+		if (r < 0)
+			return err_set(e, -r, "read the state of process %d",
+				       p->pid);
+		bool dead = p->stat.state == 'Z' || p->stat.state == 'X';
+		if (dead && p->stat.num_threads <= 1) {
+			p->zombie = true;
+			p->exit_code = p->stat.exit_code;
+			drop_dead_leader(c, p);
+			return 0;
+		}
+		if (p->threads.n == (size_t)p->stat.num_threads) {
+			p->settled = true;
+			return 0;
+		}
+		r = seize_threads(c, p, e);
+		if (r)
+			return r;
+	}
+	c->new = true;	/* some of its threads are ending */
+	return 0;
+}
+
+static int scan_proc(struct collect *c, size_t i, struct err *e)
+{
+	struct freezer *z = c->freezer;
+	struct frozen_proc *p = frozen_proc(c->frozen, i);
+	bool known = p->settled;
+	if (p->zombie || (known && !p->has_children))
+		return 0;
+	if (!known) {
+		int r = stop_proc(c, p, e);
+		if (r && r != -EAGAIN)
+			return r;
+		if (p->zombie || !p->pass)
+			return 0;
+	}
+	z->tids.n = 0;
+	vec_each(struct frozen_thread, t, &p->threads) {
+		pid_t *tid = vec_add(&z->tids);
+		if (!tid)
+			return err_set(e, ENOMEM, "no memory for a list");
+		*tid = t->tid;
+	}
+	return see_children(c, p->pid, (int)i, e);
 }
 
 /* Is the child of p stopped by us and does it use the same memory? */
@@ -391,35 +438,25 @@ static int run_vfork_children(struct collect *c, const struct frozen_proc *p)
 		struct frozen_thread *t = frozen_thread(child, 0);
 		int sig = t->stop == FREEZE_SIGNAL ? t->kept.si_signo : 0;
 		if (sys_ptrace_cont(t->tid, sig) == 0) {
-			t->stopped = false;
+			t->stopped = child->settled = false;
 			n++;
 		}
 	}
 	return n;
 }
 
-/* Wait until the busy thread is awake. 0, or -ETIMEDOUT. */
+/* Wait until the busy thread is awake, and so stops. 0, or -ETIMEDOUT. */
 static int wait_awake(struct collect *c, struct frozen_proc *p,
 		      struct frozen_thread *t)
 {
-	uint64_t deadline_ns = clock_now_ns() + c->busy_ns;
-	if (t) {
-		struct sys_stop stop;
-		int r = sys_wait_stop(&c->frozen->waiter, t->tid, deadline_ns,
-				      &stop);
-		if (r == 0 && stop.kind != SYS_STOP_EXITED)
-			note_stop(t, &stop);
-		else if (r == 0 || r == -ECHILD)
-			drop_thread(c->frozen, p,
-				    (size_t)(t - frozen_thread(p, 0)));
-		return r == -ETIMEDOUT ? r : 0;
-	}
-	while (thread_state(c, c->busy_pid, c->busy_tid) == 'D') {
-		if (clock_now_ns() > deadline_ns)
-			return -ETIMEDOUT;
-		nanosleep(&(struct timespec){ .tv_nsec = POLL_NS }, NULL);
-	}
-	return 0;
+	struct sys_stop stop;
+	int r = sys_wait_stop(&c->frozen->waiter, t->tid,
+			      clock_now_ns() + c->busy_ns, &stop);
+	if (r == 0 && stop.kind != SYS_STOP_EXITED)
+		note_stop(t, &stop);
+	else if (r == 0 || r == -ECHILD)
+		drop_thread(c->frozen, p, (size_t)(t - frozen_thread(p, 0)));
+	return r == -ETIMEDOUT ? r : 0;
 }
 
 /* Get the busy thread out of its sleep, if its child or time can. */
@@ -430,6 +467,8 @@ static int resolve_busy(struct collect *c, struct err *e)
 		return 0;
 	struct frozen_proc *p = frozen_proc(c->frozen, (size_t)i);
 	struct frozen_thread *t = find_thread(p, c->busy_tid);
+	if (!t)
+		return 0;
 	run_vfork_children(c, p);
 	int r = wait_awake(c, p, t);
 	/* the children that ran on: stop them again */
@@ -453,19 +492,24 @@ static int one_pass(struct collect *c, struct err *e)
 	c->new = false;
 	c->busy_pid = 0;
 	c->freezer->tids.n = 0;
-	int r = procfs_tasks(&c->freezer->proc, f->pid1, &c->freezer->tids);
-	if (r < 0)
-		return err_set(e, -r, "PID 1 of the sandbox (%d) is gone",
-			       f->pid1);
-	r = see_children(c, f->pid1, -1, e);
-	/* the list grows at its end while it is walked */
-	for (size_t i = 0; r == 0 && i < f->procs.n; i++)
-		if (frozen_proc(f, i)->pass == f->passes)
-			r = scan_proc(c, i, e);
+	pid_t *pid1 = vec_add(&c->freezer->tids);
+	if (!pid1)
+		return err_set(e, ENOMEM, "no memory for a list");
+	*pid1 = f->pid1;	/* it has one thread */
+	int r = see_children(c, f->pid1, -1, e);
+	/* each generation appends the next one behind itself */
+	for (size_t first = 0, end; r == 0 && first < f->procs.n; first = end) {
+		end = f->procs.n;
+		for (size_t i = first; r == 0 && i < end; i++) {
+			struct frozen_proc *p = frozen_proc(f, i);
+			if (p->pass == f->passes && !p->zombie && !p->threads.n)
+				r = seize_thread(c, p, p->pid, e);
+		}
+		for (size_t i = first; r == 0 && i < end; i++)
+			if (frozen_proc(f, i)->pass == f->passes)
+				r = scan_proc(c, i, e);
+	}
 	if (r)
-		return r;
-	r = wait_all(c, e);
-	if (r && r != -EAGAIN)
 		return r;
 	drop_gone(c);
 	return c->busy_pid ? resolve_busy(c, e) : 0;

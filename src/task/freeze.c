@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "sys/probe.h"
 #include "sys/proc.h"
 #include "task/internal.h"
 
@@ -171,7 +172,8 @@ void thaw(struct frozen *f)
 static int describe_thread(struct collect *c, struct frozen_proc *p,
 			   struct frozen_thread *t, struct err *e)
 {
-	int r = collect_ns_pid(c, p->pid, t->tid);
+	int r = t->tid == p->pid ? p->ns_pid :
+				   collect_ns_pid(c, p->pid, t->tid);
 	if (r < 0)
 		return err_set(e, -r, "translate thread id %d", t->tid);
 	t->ns_tid = r;
@@ -338,22 +340,25 @@ static int describe_all(struct collect *c, struct err *e)
 	return r ? r : mark_shared_memory(c->frozen, e);
 }
 
-/* The namespace of PID 1, and its depth below ours. */
+/* The namespace of PID 1. Its depth matters where it must be read as text. */
 static int open_namespace(struct collect *c, struct err *e)
 {
 	struct freezer *z = c->freezer;
 	pid_t pid1 = c->frozen->pid1;
 	c->ns_fd = procfs_openat(&z->proc, pid1, 0, "ns/pid", O_RDONLY);
-	struct procfs_status st;
-	int r = c->ns_fd < 0 ? c->ns_fd :
-			       procfs_status(&z->proc, pid1, 0, &st);
+	int r = c->ns_fd;
+	if (r >= 0 && sys_has(SYS_F_PIDNS_IOCTL)) {
+		r = sys_pid_in_pidns(c->ns_fd, pid1);
+	} else if (r >= 0) {
+		struct procfs_status st;
+		r = procfs_status(&z->proc, pid1, 0, &st);
+		c->ns_level = st.n_ns - 1;
+		r = r ? r : st.ns_pid[c->ns_level];
+	}
 	if (r < 0)
 		return err_set(e, -r, "look at PID 1 of the sandbox (%d)",
 			       pid1);
-	if (st.ns_pid[st.n_ns - 1] != 1)
-		return err_set(e, EINVAL, "process %d is no PID 1", pid1);
-	c->ns_level = st.n_ns - 1;
-	return 0;
+	return r == 1 ? 0 : err_set(e, EINVAL, "process %d is no PID 1", pid1);
 }
 
 static int refuse_busy(struct collect *c, struct err *e)

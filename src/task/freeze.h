@@ -63,6 +63,8 @@ struct frozen_proc {
 	int exit_code;
 	int pidfd;
 	unsigned int pass;	/* freeze only: last pass that saw it */
+	bool settled;		/* ... all threads stopped, stat is final */
+	bool has_children;	/* ... when they were last listed */
 	struct procfs_stat stat;	/* as it was read while stopped */
 	struct vec threads;	/* struct frozen_thread, leader first, then
 				 * ascending by tid */
@@ -106,7 +108,7 @@ size_t freezer_settle(struct freezer *z);
 struct procfs *freezer_procfs(struct freezer *z);
 
 /*
- * Stop everything below pid1 (a PID of ours). 0 with *out set, or -errno with
+ * Stop everything below pid1 (a PID of ours; single-threaded). 0 with *out set, or -errno with
  * everything running again:
  *  EBUSY    something did not stop in time (vfork, uninterruptible sleep)
  *  EPERM    traced by another process, or not ours to trace

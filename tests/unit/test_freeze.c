@@ -348,11 +348,16 @@ static void suspend(struct board *b)
 	}
 }
 
-/* epoll_wait really interrupted by a handler must still say EINTR. */
+/* An epoll_pwait that a handler really interrupts must still say EINTR. */
 static void interrupted_epoll(struct board *b)
 {
 	struct sigaction act = { .sa_handler = on_signal };
 	sigaction(SIGUSR1, &act, NULL);
+	sigset_t set, none;
+	sigemptyset(&none);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &set, NULL);
 	pid_t me = getpid();
 	int ack[2];
 	check(b, 10, pipe(ack), 0);
@@ -367,7 +372,7 @@ static void interrupted_epoll(struct board *b)
 	struct epoll_event ev;
 	for (int n = 1;; n++) {
 		errno = 0;
-		long r = epoll_wait(fd, &ev, 1, 5000);
+		long r = epoll_pwait(fd, &ev, 1, 5000, &none);
 		check(b, 10, r == -1 && errno == EINTR ? 0 : -1, 0);
 		check(b, 10, handled, n);
 		check(b, 10, write(ack[1], "", 1), 1);
