@@ -16,6 +16,7 @@
 #include "box.h"
 #include "exec/kin.h"
 #include "harness/harness.h"
+#include "sys/fault.h"
 #include "sys/procfs.h"
 
 #define MS 1000000ull
@@ -173,6 +174,18 @@ static unsigned int count_processes(struct bench *b, const char *word)
 	}
 	vec_deinit(&tasks);
 	vec_deinit(&pids);
+	procfs_close(&p);
+	return n;
+}
+
+static size_t count_fds(void)
+{
+	struct procfs p = PROCFS_INIT;
+	struct vec fds = VEC_INIT(int);
+	t_ok(procfs_open(&p, NULL));
+	t_ok(procfs_fd_numbers(&p, getpid(), &fds));
+	size_t n = fds.n;
+	vec_deinit(&fds);
 	procfs_close(&p);
 	return n;
 }
@@ -531,6 +544,43 @@ TEST(end_of_init_is_told_once)
 	commands_free(b.t);
 }
 
+/* Fail the 1st, 2nd, ... kernel call of a start until it succeeds. */
+TEST(a_start_that_fails_leaves_nothing, .timeout_s = 60)
+{
+	struct bench b;
+	bench_open(&b);
+	for (int tty = 0; tty < 2; tty++) {
+		struct command_spec spec = COMMAND_SPEC_INIT;
+		spec.argv = ARGV("true");
+		spec.stdin_mode = STDIN_PIPE;
+		spec.tty = tty;
+		int failed = 0, r = -1;
+		for (uint64_t n = 1; r < 0 && n < 100; n++) {
+			struct err e = ERR_INIT;
+			struct command *c;
+			size_t had = commands_all(b.t)->n, fds = count_fds();
+			sys_fault_arm(n, EIO);
+			r = command_start(b.t, &spec, &c, &e);
+			const char *call = sys_fault_fired();
+			sys_fault_arm(0, 0);
+			if (r < 0) {
+				failed++;
+				if (e.code != EIO || !e.cause[0])
+					t_fail("%s failed: %d '%s'", call, e.code, e.cause);
+				t_eq(commands_all(b.t)->n, had);
+				t_eq(count_fds(), fds);
+				continue;
+			}
+			t_ok_e(command_wait_started(b.t, c, &e), &e);
+			finish(b.t, c);
+			t_eq(c->wait_status, 0);
+		}
+		t_assert(failed >= 5);
+		t_ok(r);
+	}
+	bench_close(&b);
+}
+
 /* checkpoints */
 
 /* What a restored process does with its end of a pipe. */
@@ -541,6 +591,47 @@ static int inner_end(struct command_end *end, uint64_t id, enum stream_kind kind
 	bool in = kind == STREAM_STDIN;
 	*end = (struct command_end){.id = id, .stream = kind, .fd = ends[in ? 1 : 0]};
 	return ends[in ? 0 : 1];
+}
+
+TEST(a_rollback_that_fails_changes_nothing)
+{
+	struct bench b;
+	struct err e = ERR_INIT;
+	struct commands_saved saved;
+	bench_open(&b);
+	struct command *c = start(b.t, "echo one; sleep 0.3; echo two; sleep 100");
+	WAIT_UNTIL(b.t, c->stream[STREAM_STDOUT].log.total_bytes == 4);
+	commands_drain(b.t);
+	t_ok_e(commands_save(b.t, &saved, &e), &e);
+	struct command *younger = start(b.t, "sleep 100");
+	struct command_end ends[2];
+	int out = inner_end(&ends[0], c->id, STREAM_STDOUT);
+	int err = inner_end(&ends[1], c->id, STREAM_STDERR);
+	int r = -1;
+	uint64_t n = 0;
+	while (r < 0) {
+		sys_fault_arm(++n, ENOSPC);
+		r = commands_restore(b.t, &saved, ends, 2, &e);
+		sys_fault_arm(0, 0);
+		if (r == 0)
+			break;
+		t_eq(r, -ENOSPC);
+		t_eq(younger->state, COMMAND_RUNNING);
+		/* the ends are still mine, and not watched */
+		t_eq(write(out, "x", 1), 1);
+		dispatch_for(b.t, 5 * MS);
+		char x;
+		t_eq(read(ends[0].fd, &x, 1), 1);
+	}
+	t_assert(n > 2);
+	t_eq(younger->state, COMMAND_ROLLED_BACK);
+	t_eq(write(out, "mine\n", 5), 5);
+	WAIT_UNTIL(b.t, c->stream[STREAM_STDOUT].log.total_bytes == 9);
+	t_str_eq(text_of(c, STREAM_STDOUT), "one\nmine\n");
+	close(out);
+	close(err);
+	commands_saved_deinit(&saved);
+	bench_close(&b);
 }
 
 TEST(rollback_brings_handles_back)
@@ -675,7 +766,7 @@ TEST(a_freeze_is_quiet_and_settles_what_has_ended)
 	/* nothing was told until now */
 	t_eq(b.w.ended, before.ended);
 	t_eq(b.w.told[STREAM_STDOUT], 0);
-	struct pollfd p = { .fd = commands_fd(b.t), .events = POLLIN };
+	struct pollfd p = {.fd = commands_fd(b.t), .events = POLLIN};
 	t_eq(poll(&p, 1, 100), 1);
 	commands_dispatch(b.t);
 	t_eq(b.w.ended, before.ended + 1);
