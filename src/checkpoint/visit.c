@@ -9,11 +9,17 @@
 #include <sys/syscall.h>
 
 #include "checkpoint/take.h"
+#include "parts/threads.h"
 #include "sys/probe.h"
 #include "sys/proc.h"
 #include "sys/uffd.h"
 
-enum { ARENA_BYTES = 256 << 10, FD_PAIR_BYTES = 8 };
+enum {
+	ARENA_BYTES = 64 << 10,
+	ARENA_THREAD_BYTES = 512,
+	ARENA_FD_BYTES = 256,		/* three operations and a lock */
+	FD_PAIR_BYTES = 8,
+};
 
 struct visit {
 	struct take *t;
@@ -52,6 +58,29 @@ static int run(struct visit *v, struct prog *p, struct err *e)
 	return r ? r : failed(v, e);
 }
 
+/* One thread after the other; the first is asked with its process. */
+static int ask_threads(struct visit *v, struct err *e)
+{
+	struct image_proc *p = image_proc(&v->t->next->image, v->proc);
+	int r = 0;
+	for (size_t k = 1; r == 0 && k < p->threads.n; k++) {
+		struct prog prog;
+		prog_init(&prog, &v->remote.arena);
+		struct thread_answers *answers =
+			prog_space(&v->remote.arena, sizeof(*answers), NULL);
+		if (answers)
+			threads_ask_one(&prog, answers);
+		uint64_t start = prog_seal(&prog);
+		r = remote_run_thread(&v->remote, k, start, e);
+		if (r == 0)
+			r = failed(v, e);
+		if (r == 0)
+			threads_heard_one(vec_at(&p->threads, k), answers);
+		prog_deinit(&prog);
+	}
+	return r;
+}
+
 /* First program: questions; a socket pair; a tracking descriptor. */
 static int ask(struct visit *v, struct err *e)
 {
@@ -60,13 +89,15 @@ static int ask(struct visit *v, struct err *e)
 	prog_init(&v->ask, arena);
 	v->asked.prog = &v->ask;
 	v->asked.answers = prog_space(arena, sizeof(struct answers), NULL);
+	struct thread_answers *first = prog_space(arena, sizeof(*first), NULL);
 	v->pair = prog_space(arena, FD_PAIR_BYTES, NULL);
-	if (!v->asked.answers || !v->pair)
+	if (!v->asked.answers || !v->pair || !first)
 		return err_set(e, ENOMEM, "out of memory");
 	int r = 0;
 	for (size_t i = 0; r == 0 && i < part_count; i++)
 		if (part_table[i]->ask)
 			r = part_table[i]->ask(p, &v->asked);
+	threads_ask_one(&v->ask, first);
 	if (v->tracks)
 		v->uffd_op = prog_sys(&v->ask, SYS_userfaultfd, SYS_UFFD_FLAGS);
 	if (v->rehomes)
@@ -77,7 +108,9 @@ static int ask(struct visit *v, struct err *e)
 	for (size_t i = 0; r == 0 && i < part_count; i++)
 		if (part_table[i]->heard)
 			r = part_table[i]->heard(p, &v->asked, e);
-	return r;
+	if (r == 0)
+		threads_heard_one(vec_at(&p->threads, 0), first);
+	return r ? r : ask_threads(v, e);
 }
 
 static int start_tracking(struct visit *v, struct err *e)
@@ -134,7 +167,10 @@ static int visit_process(struct take *t, int i, struct err *e)
 			   .remote = REMOTE_INIT,
 			   .rehomes = rehome_wanted(t, i),
 			   .tracks = tr->uffd < 0 && sys_has(SYS_F_UFFD_WP) };
-	int r = remote_begin(&v.remote, t->frozen, (size_t)i, &t->en->puppet, ARENA_BYTES, e);
+	const struct image_proc *p = image_proc(&t->next->image, i);
+	size_t bytes = ARENA_BYTES + p->threads.n * ARENA_THREAD_BYTES +
+		       p->fds.n * ARENA_FD_BYTES;
+	int r = remote_begin(&v.remote, t->frozen, (size_t)i, &t->en->puppet, bytes, e);
 	if (r)
 		return r;
 	r = ask(&v, e);

@@ -75,8 +75,6 @@ struct answers {
 	struct {
 		int64_t interval_s, interval_us, value_s, value_us;
 	} itimer[3];
-	uint64_t clear_tid;
-	uint64_t altstack[3];
 	int32_t subreaper, pdeath_signal;
 };
 

@@ -5,17 +5,20 @@
  * signal frame (frame.c) and the thread copies it to its work area. Threads
  * inside a system call that the kernel would have restarted at the thaw are
  * set back to the call: the restart block dies with the process.
+ *
+ * Every thread is asked for itself (checkpoint/visit.c): its tid address and
+ * alternate stack are known to nobody else.
  */
-#include "parts/part.h"
+#include "parts/threads.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include "parts/frame.h"
+#include "parts/part.h"
 #include "sys/proc.h"
 
 static int look_xstate(struct image_thread *t, pid_t tid)
@@ -110,29 +113,19 @@ static int look_threads(struct look *l, int i, struct err *e)
 	return r < 0 ? look_refuse(e, p, -1, "pending signals: %s", strerror(-r)) : 0;
 }
 
-static int ask_threads(struct image_proc *p, struct asked *a)
+void threads_ask_one(struct prog *p, struct thread_answers *answers)
 {
-	struct prog_arena *arena = a->prog->arena;
-	prog_sys(a->prog, SYS_prctl, PR_GET_TID_ADDRESS,
-		 prog_remote(arena, &a->answers->clear_tid));
-	prog_mayfail(a->prog);
-	prog_sys(a->prog, SYS_sigaltstack, 0, prog_remote(arena, a->answers->altstack));
-	return 0;
+	prog_sys(p, SYS_prctl, PR_GET_TID_ADDRESS, prog_remote(p->arena, &answers->clear_tid));
+	/* CONFIG_CHECKPOINT_RESTORE; without it a join after a restore hangs */
+	prog_sys(p, SYS_sigaltstack, 0, prog_remote(p->arena, answers->altstack));
 }
 
-/*
- * The first thread answers for itself. The others are asked for nothing: their
- * tid address and alternate stack are those that the libraries set up, which
- * only they could tell; see checkpoint/ask.c for how they are asked.
- */
-static int heard_threads(struct image_proc *p, const struct asked *a, struct err *e)
+void threads_heard_one(struct image_thread *t, const struct thread_answers *answers)
 {
-	struct image_thread *t = vec_at(&p->threads, 0);
-	t->clear_tid = a->answers->clear_tid;
-	t->altstack.ss_sp = (void *)a->answers->altstack[0];
-	t->altstack.ss_flags = (int)a->answers->altstack[1];
-	t->altstack.ss_size = a->answers->altstack[2];
-	return 0;
+	t->clear_tid = answers->clear_tid;
+	t->altstack.ss_sp = (void *)answers->altstack[0];
+	t->altstack.ss_flags = (int)answers->altstack[1];
+	t->altstack.ss_size = answers->altstack[2];
 }
 
 static void load_thread(struct load *l, const struct image_thread *t)
@@ -155,7 +148,5 @@ static void load_thread(struct load *l, const struct image_thread *t)
 const struct part part_threads = {
 	.name = "threads",
 	.look = look_threads,
-	.ask = ask_threads,
-	.heard = heard_threads,
 	.load_thread = load_thread,
 };

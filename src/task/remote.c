@@ -252,6 +252,59 @@ int remote_run(struct remote *r, uint64_t program, struct err *e)
 	return 0;
 }
 
+/*
+ * A signal is given back where the thread stands at one. If the last step
+ * left it elsewhere, the signal becomes a pending one; its siginfo is lost.
+ */
+static void return_signal(struct remote *r)
+{
+	struct frozen_proc *p = frozen_proc(r->frozen, r->proc);
+	struct frozen_thread *t = frozen_thread(p, r->thread);
+	if (t->stop != FREEZE_SIGNAL || t->at_signal || !r->displaced)
+		return;
+	if (sys_tgkill(p->pid, t->tid, t->kept.si_signo) == 0)
+		t->stop = FREEZE_TRAP;
+}
+
+/* What `undo` does for the first thread, for another one. */
+static int leave_thread(struct remote *r, int ret)
+{
+	if (r->gone)
+		return ret;
+	int restored = r->moved ? step_restore(r) : 0;
+	if (restored == 0 && r->masked)
+		restored = sys_ptrace_set_sigmask(r->tid, r->sigmask);
+	return_signal(r);
+	return ret ? ret : restored;
+}
+
+int remote_run_thread(struct remote *r, size_t k, uint64_t program, struct err *e)
+{
+	const struct frozen_proc *p = frozen_proc(r->frozen, r->proc);
+	struct prog_arena *a = &r->arena;
+	if (r->gone || a->failed)
+		return fail(r, r->gone ? -ESRCH : -ENOMEM, "the arena is too small", e);
+	struct remote first = *r;
+	r->thread = k;
+	r->tid = frozen_thread(p, k)->tid;
+	r->moved = r->masked = r->displaced = false;
+	int ret = block_signals(r);
+	if (ret == 0)
+		ret = sys_vm_write(r->tid, a->remote, a->local, a->used_bytes);
+	if (ret == 0)
+		ret = step_run(r, program, a->remote);
+	if (ret == 0)
+		ret = sys_vm_read(r->tid, a->remote, a->local, a->used_bytes);
+	ret = leave_thread(r, ret);
+	r->thread = 0;
+	r->tid = first.tid;
+	r->sigmask = first.sigmask;
+	r->moved = first.moved;
+	r->masked = first.masked;
+	r->displaced = first.displaced;
+	return ret ? fail(r, ret, "run the program in another thread of it", e) : 0;
+}
+
 int remote_syscall(struct remote *r, long nr, const uint64_t arg[6],
 		   int64_t *result, struct err *e)
 {
@@ -286,20 +339,6 @@ static int ignore_trap_again(struct remote *r, struct err *e)
 		return fail(r, ret, "change its action for SIGTRAP", e);
 	return call(r, "ignore SIGTRAP again", SYS_rt_sigaction,
 		    (const uint64_t[6]){ SIGTRAP, at, 0, 8 }, e);
-}
-
-/*
- * A signal is given back where the thread stands at one. If the last step
- * left it elsewhere, the signal becomes a pending one; its siginfo is lost.
- */
-static void return_signal(struct remote *r)
-{
-	struct frozen_proc *p = frozen_proc(r->frozen, r->proc);
-	struct frozen_thread *t = frozen_thread(p, 0);
-	if (t->stop != FREEZE_SIGNAL || t->at_signal || !r->displaced)
-		return;
-	if (sys_tgkill(p->pid, t->tid, t->kept.si_signo) == 0)
-		t->stop = FREEZE_TRAP;
 }
 
 static int undo_trap(struct remote *r, struct err *e)

@@ -47,6 +47,7 @@ struct remote_puppet {
 struct remote {
 	struct frozen *frozen;	/* NULL: not begun */
 	size_t proc;
+	size_t thread;			/* index of the one that plays now */
 	pid_t tid;
 	struct prog_arena arena;
 	uint64_t syscall_address;	/* of a syscall instruction in it */
@@ -80,6 +81,12 @@ must_check int remote_begin(struct remote *r, struct frozen *f, size_t i,
  * that failed is no error here: the caller looks at prog_status().
  */
 must_check int remote_run(struct remote *r, uint64_t program, struct err *e);
+
+/*
+ * The same in thread k of the process, for what only a thread can tell of
+ * itself. Its registers and mask are put back at once.
+ */
+must_check int remote_run_thread(struct remote *r, size_t k, uint64_t program, struct err *e);
 
 /* Run one system call, without a blob. *result is its return value. */
 must_check int remote_syscall(struct remote *r, long nr, const uint64_t arg[6],

@@ -26,7 +26,7 @@ static const uint8_t syscall_bytes[SYSCALL_BYTES] = { 0x0f, 0x05 };
 
 static struct frozen_thread *remote_thread(const struct remote *r)
 {
-	return frozen_thread(frozen_proc(r->frozen, r->proc), 0);
+	return frozen_thread(frozen_proc(r->frozen, r->proc), r->thread);
 }
 
 /* Is there a system call instruction at the address, and may it run? */
