@@ -121,6 +121,11 @@ int host_digest(uint64_t *digest, struct err *e)
 	uint64_t d = 0xcbf29ce484222325ull;
 	uint32_t facts[] = { HOST_VERSION, geteuid(), sys_in_userns() };
 	mix(&d, facts, sizeof(facts));
+	scoped_free char *boot = NULL;
+	int r = sys_read_file(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64, &boot);
+	if (r)
+		return fail(e, r, "/proc/sys/kernel/random/boot_id");
+	mix(&d, boot, strlen(boot));
 	for (size_t i = 0; i < sizeof(package_file) / sizeof(package_file[0]); i++) {
 		struct stat st;
 		char path[64];
@@ -131,7 +136,7 @@ int host_digest(uint64_t *digest, struct err *e)
 		mix(&d, file, sizeof(file));
 	}
 	scoped_fd int etc = sys_openat(AT_FDCWD, "/etc", O_RDONLY | O_DIRECTORY, 0);
-	int r = etc < 0 ? etc : tree_walk(etc, mix_entry, &d);
+	r = etc < 0 ? etc : tree_walk(etc, mix_entry, &d);
 	if (r)
 		return fail(e, r, "/etc");
 	*digest = d;

@@ -130,8 +130,6 @@ static int make_base(struct store *s, const char *name, struct err *e)
 		return err_set(e, -fd, "cannot make a base in '%s': %s", store_path(s),
 			       strerror(-fd));
 	r = host_fill(fd, e);
-	if (r == 0)
-		r = store_sync(s, e);
 	if (r == 0) {
 		r = sys_renameat2(bases, temporary, bases, name, RENAME_NOREPLACE);
 		if (r == 0)
