@@ -29,7 +29,7 @@ from keeper import Refused, Tool
 HERE = Path(__file__).resolve().parent
 GO = f"{WORK}/go"
 READY_S = 20        # a guest that is not ready by then never will be
-VERDICT_S = 30      # from the go to the end of the guest
+VERDICT_S = 20      # from the go to the end of the guest
 PYTHON = "/usr/bin/python3"
 # what a wrecked sandbox looks like: the work gone, then every process
 WRECK = f"rm -rf {WORK}/* /tmp/* /etc/* 2>/dev/null; kill -9 -1"
