@@ -52,12 +52,15 @@ static int make_sandbox_dir(const char *parent, const char *name, bool v2)
 	if (r)
 		return r == -ENOENT ? -EAGAIN : r;
 	scoped_fd int fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-	if (fd < 0)
-		return fd == -ENOENT ? -EAGAIN : fd;
-	r = sys_flock(fd, LOCK_EX | LOCK_NB);
+	r = fd < 0 ? fd : sys_flock(fd, LOCK_EX | LOCK_NB);
 	if (!r && v2)
 		r = limits_enable(path, &enabled);
-	return r ? r : take_fd(&fd);
+	if (!r)
+		return take_fd(&fd);
+	if (r == -ENOENT)
+		return -EAGAIN;
+	(void)!sys_unlinkat(AT_FDCWD, path, AT_REMOVEDIR);
+	return r;
 }
 
 static int make_dirs(struct limits *l, const char *name, struct err *e)
@@ -98,11 +101,8 @@ static void fall_back(struct limits *l, const struct spec *spec)
 	else if (in_userns)
 		l->nproc = l->pids_max;
 	bool pids = l->pid_max || l->nproc;
-	snprintf(l->missing, sizeof(l->missing), "limits on memory%s CPU are off: %s%s",
-		 pids ? " and" : ", processes and", l->means.why,
-		 getuid() || sys_in_userns() ? "; start it in a delegated one: systemd-run --user "
-					       "--scope -p Delegate=yes ..."
-					     : "");
+	snprintf(l->missing, sizeof(l->missing), "limits on memory%s CPU are off: %s",
+		 pids ? " and" : ", processes and", l->means.why);
 }
 
 static void choose(struct limits *l, const struct spec *spec)
@@ -157,7 +157,8 @@ void limits_forget(struct limits *l)
 {
 	if (!l)
 		return;
-	vec_each(struct limits_group *, g, &l->groups) limits_group_free(*g);
+	vec_each(struct limits_group *, g, &l->groups)
+		limits_group_free(*g);
 	for (size_t i = 0; i < HIERARCHIES_MAX; i++)
 		cleanup_fd(&l->dir_fd[i]);
 	vec_deinit(&l->groups);
@@ -169,7 +170,8 @@ void limits_destroy(struct limits *l)
 {
 	if (!l)
 		return;
-	vec_each(struct limits_group *, g, &l->groups) remove_patiently(l, (*g)->name);
+	vec_each(struct limits_group *, g, &l->groups)
+		remove_patiently(l, (*g)->name);
 	for (size_t i = 0; i < l->means.n; i++) {
 		char path[4096];
 		snprintf(path, sizeof(path), "%s/%s", l->means.place[i].dir, l->name);

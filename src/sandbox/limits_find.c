@@ -124,7 +124,10 @@ static int find_v2(const struct sys_cgroup *c, struct limits_means *m)
 		snprintf(m->why, sizeof(m->why),
 			 "the cgroup '%s' has no memory and pids controllers", c->own);
 	else
-		snprintf(m->why, sizeof(m->why), "no cgroup above '%s' may be written", c->own);
+		snprintf(m->why, sizeof(m->why),
+			 "no cgroup at or above '%s' may be written (systemd-run --user --scope "
+			 "-p Delegate=yes gives one)",
+			 c->own);
 	return r;
 }
 
@@ -149,15 +152,23 @@ static int add_v1(const struct sys_cgroup *c, struct limits_means *m)
 static int find_v1(const struct vec *cgroups, struct limits_means *m)
 {
 	unsigned int all = 0;
-	vec_each(struct sys_cgroup, c, cgroups) if (!c->v2 && add_v1(c, m)) return -ENOMEM;
+	bool found_any = false;
+	vec_each(struct sys_cgroup, c, cgroups) {
+		if (c->v2)
+			continue;
+		found_any |= sys_list_has(c->controllers, "memory");
+		if (add_v1(c, m))
+			return -ENOMEM;
+	}
 	for (size_t i = 0; i < m->n; i++)
 		all |= m->place[i].roles;
 	if (all & ROLE_MEMORY && all & ROLE_PIDS) {
 		m->kind = LIMITS_V1;
 		return 0;
 	}
-	if (!m->why[0])
-		snprintf(m->why, sizeof(m->why), "no cgroup may be written");
+	if (!m->why[0] || found_any)
+		snprintf(m->why, sizeof(m->why),
+			 "the cgroup hierarchies of memory and pids may not be written");
 	char why[sizeof(m->why)];
 	memcpy(why, m->why, sizeof(why));
 	limits_means_deinit(m);
@@ -180,8 +191,9 @@ int limits_find(struct limits_means *out, struct err *e)
 	if (!cgroups.n)
 		snprintf(out->why, sizeof(out->why), "no cgroup is mounted");
 	bool found = false;
-	vec_each(struct sys_cgroup, c, &cgroups) if (c->v2 && !found && !f->masked[SYS_F_CGROUP_V2])
-		found = !find_v2(c, out);
+	vec_each(struct sys_cgroup, c, &cgroups)
+		if (c->v2 && !found && !f->masked[SYS_F_CGROUP_V2])
+			found = !find_v2(c, out);
 	if (!found && cgroups.n && !f->masked[SYS_F_CGROUP_V1])
 		found = !find_v1(&cgroups, out);
 	sys_cgroups_deinit(&cgroups);

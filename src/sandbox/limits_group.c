@@ -174,8 +174,9 @@ static int new_group(struct limits *l, struct limits_group **out, struct err *e)
 int limits_group_take(struct limits *l, struct limits_group **out, struct err *e)
 {
 	struct limits_group *g = NULL;
-	vec_each(struct limits_group *, it,
-		 &l->groups) if (!g && (*it)->state == GROUP_GIVEN && is_empty(*it)) g = *it;
+	vec_each(struct limits_group *, it, &l->groups)
+		if (!g && (*it)->state == GROUP_GIVEN && is_empty(*it))
+			g = *it;
 	if (!g) {
 		int r = new_group(l, &g, e);
 		if (r)

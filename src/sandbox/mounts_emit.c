@@ -135,8 +135,7 @@ static void emit_tmpfs(struct prog *p, const struct mounts *m, const char *targe
 static void emit_places(struct prog *p, const struct mounts *m, unsigned int first_slot)
 {
 	unsigned int slot = first_slot + SET_PLACES;
-	vec_each(struct place, place, &m->places)
-	{
+	vec_each(struct place, place, &m->places) {
 		emit_nested_point(p, m, place);
 		if (!place->src) {
 			emit_tmpfs(p, m, place->dst, 0);
@@ -149,8 +148,7 @@ static void emit_places(struct prog *p, const struct mounts *m, unsigned int fir
 
 static void emit_masks(struct prog *p, const struct mounts *m)
 {
-	vec_each(struct mask, mask, &m->masks)
-	{
+	vec_each(struct mask, mask, &m->masks) {
 		emit_mount(p, mask->dir ? "/dev/mqueue" : "/dev/null", mask->path, NULL, MS_BIND,
 			   NULL);
 		if (!strncmp(mask->path, "/sys/", 5))
@@ -173,8 +171,7 @@ static void emit_dev(struct prog *p, const struct mounts *m, unsigned int first_
 static void emit_read_only_proc(struct prog *p, const struct mounts *m)
 {
 	emit_mount(p, NULL, "/proc", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | SEALED, NULL);
-	vec_each(const char *, path, &m->read_only)
-	{
+	vec_each(const char *, path, &m->read_only) {
 		emit_mount(p, *path, *path, NULL, MS_BIND, NULL);
 	}
 	emit_mount(p, NULL, "/proc", NULL, MS_REMOUNT | MS_BIND | SEALED, NULL);

@@ -97,16 +97,16 @@ static void find_parents(struct mounts *m)
 static int plan_places(struct mounts *m, const struct spec *spec, struct err *e)
 {
 	size_t n_cow = 0;
-	vec_each(struct volume, v, &spec->volumes)
-	{
+	vec_each(struct volume, v, &spec->volumes) {
 		if (add_place(m, v->dst, v->src, v->mode))
 			return no_memory(e);
 		struct place *p = vec_at(&m->places, m->places.n - 1);
 		p->cow_index = n_cow;
 		n_cow += v->mode == VOLUME_COW;
 	}
-	vec_each(char *, path,
-		 &spec->tmpfs) if (add_place(m, *path, NULL, VOLUME_RW)) return no_memory(e);
+	vec_each(char *, path, &spec->tmpfs)
+		if (add_place(m, *path, NULL, VOLUME_RW))
+			return no_memory(e);
 	if (m->places.n)
 		qsort(m->places.data, m->places.n, sizeof(struct place), by_path);
 	find_parents(m);
@@ -127,8 +127,9 @@ static int plan_points(struct mounts *m, struct err *e)
 	for (size_t i = 0; i < sizeof(always) / sizeof(*always); i++)
 		if (add_point(m, always[i]))
 			return no_memory(e);
-	vec_each(struct place, p,
-		 &m->places) if (p->parent < 0 && add_point(m, p->dst + 1)) return no_memory(e);
+	vec_each(struct place, p, &m->places)
+		if (p->parent < 0 && add_point(m, p->dst + 1))
+			return no_memory(e);
 	return 0;
 }
 
@@ -148,12 +149,12 @@ int mounts_plan(struct mounts *m, const struct spec *spec, struct err *e)
 
 void mounts_plan_deinit(struct mounts *m)
 {
-	vec_each(struct place, p, &m->places)
-	{
+	vec_each(struct place, p, &m->places) {
 		free(p->dst);
 		free(p->src);
 	}
-	vec_each(char *, point, &m->points) free(*point);
+	vec_each(char *, point, &m->points)
+		free(*point);
 	vec_deinit(&m->places);
 	vec_deinit(&m->points);
 	vec_deinit(&m->masks);
@@ -223,7 +224,9 @@ static int make_point(int root_fd, const char *path, bool file)
 
 static bool point_is_file(const struct mounts *m, const char *point)
 {
-	vec_each(struct place, p, &m->places) if (!strcmp(p->dst + 1, point)) return p->file;
+	vec_each(struct place, p, &m->places)
+		if (!strcmp(p->dst + 1, point))
+			return p->file;
 	return false;
 }
 
@@ -241,8 +244,7 @@ static bool may_be_spoilt(const char *point, int r)
 int mounts_make_points(const struct mounts *m, int root_fd, struct err *e)
 {
 	int made = 0;
-	vec_each(char *, point, &m->points)
-	{
+	vec_each(char *, point, &m->points) {
 		int r = make_point(root_fd, *point, point_is_file(m, *point));
 		if (may_be_spoilt(*point, r))
 			continue;

@@ -23,14 +23,14 @@ void spec_init(struct spec *s)
 
 static void free_strings(struct vec *v)
 {
-	vec_each(char *, s, v) free(*s);
+	vec_each(char *, s, v)
+		free(*s);
 	vec_deinit(v);
 }
 
 void spec_deinit(struct spec *s)
 {
-	vec_each(struct volume, v, &s->volumes)
-	{
+	vec_each(struct volume, v, &s->volumes) {
 		free(v->src);
 		free(v->dst);
 	}
@@ -53,8 +53,7 @@ static int copy_string(char **dst, const char *src)
 
 static int copy_strings(struct vec *dst, const struct vec *src)
 {
-	vec_each(char *, s, src)
-	{
+	vec_each(char *, s, src) {
 		char **to = vec_add(dst);
 		if (!to || copy_string(to, *s))
 			return -ENOMEM;
@@ -64,8 +63,7 @@ static int copy_strings(struct vec *dst, const struct vec *src)
 
 static int copy_volumes(struct vec *dst, const struct vec *src)
 {
-	vec_each(struct volume, v, src)
-	{
+	vec_each(struct volume, v, src) {
 		struct volume *to = vec_add(dst);
 		if (!to || copy_string(&to->src, v->src) || copy_string(&to->dst, v->dst))
 			return -ENOMEM;
@@ -211,7 +209,9 @@ int spec_check(const struct spec *s, struct err *e)
 	int r = s->name[0] ? spec_check_name(s->name, e) : 0;
 	if (!r)
 		r = check_base(s, e);
-	vec_each(struct volume, v, &s->volumes) if (!r) r = check_volume(v, e);
+	vec_each(struct volume, v, &s->volumes)
+		if (!r)
+			r = check_volume(v, e);
 	if (!r)
 		r = check_places(s, e);
 	if (!r && s->hostname)

@@ -58,25 +58,24 @@ enum { N_MEMBERS = sizeof(members) / sizeof(*members) };
 static json_t *encode_strings(const struct vec *v)
 {
 	json_t *array = json_array();
-	vec_each(char *, s, v) if (json_array_append_new(array, json_string(*s)))
-	{
-		json_decref(array);
-		return NULL;
-	}
+	vec_each(char *, s, v)
+		if (json_array_append_new(array, json_string(*s))) {
+			json_decref(array);
+			return NULL;
+		}
 	return array;
 }
 
 static json_t *encode_volumes(const struct vec *v)
 {
 	json_t *array = json_array();
-	vec_each(struct volume, it,
-		 v) if (json_array_append_new(array,
-					      json_pack("{s:s, s:s, s:s}", "src", it->src, "dst",
-							it->dst, "mode", spec_mode_name(it->mode))))
-	{
-		json_decref(array);
-		return NULL;
-	}
+	vec_each(struct volume, it, v)
+		if (json_array_append_new(array,
+					  json_pack("{s:s, s:s, s:s}", "src", it->src, "dst",
+						    it->dst, "mode", spec_mode_name(it->mode)))) {
+			json_decref(array);
+			return NULL;
+		}
 	return array;
 }
 
@@ -165,8 +164,7 @@ static int decode_strings(struct spec *s, int (*add)(struct spec *, const char *
 		return wrong_type(name, "an array", e);
 	size_t i;
 	json_t *v;
-	json_array_foreach(array, i, v)
-	{
+	json_array_foreach(array, i, v) {
 		if (!json_is_string(v))
 			return wrong_type(name, "an array of strings", e);
 		int r = add(s, json_string_value(v), e);
@@ -201,8 +199,7 @@ static int decode_volumes(struct spec *s, const json_t *array, struct err *e)
 		return wrong_type("volumes", "an array", e);
 	size_t i;
 	json_t *v;
-	json_array_foreach(array, i, v)
-	{
+	json_array_foreach(array, i, v) {
 		int r = decode_volume(s, v, e);
 		if (r)
 			return r;
@@ -292,8 +289,7 @@ int spec_decode(struct spec *out, const json_t *object, struct err *e)
 	const char *name;
 	json_t *v;
 	int r = 0;
-	json_object_foreach((json_t *)object, name, v)
-	{
+	json_object_foreach((json_t *)object, name, v) {
 		const struct member *m = find_member(name);
 		if (!m)
 			r = err_set(e, EINVAL,

@@ -190,15 +190,15 @@ static int add_pair(struct vec *v, const char *text, const char *what, struct er
 		return err_remedy(e, "write KEY=value");
 	}
 	size_t key_len = (size_t)(eq - text) + 1;
-	vec_each(char *, it, v) if (!strncmp(*it, text, key_len))
-	{
-		char *copy = strdup(text);
-		if (!copy)
-			return no_memory(e);
-		free(*it);
-		*it = copy;
-		return 0;
-	}
+	vec_each(char *, it, v)
+		if (!strncmp(*it, text, key_len)) {
+			char *copy = strdup(text);
+			if (!copy)
+				return no_memory(e);
+			free(*it);
+			*it = copy;
+			return 0;
+		}
 	return add_string(v, text, e);
 }
 

@@ -232,8 +232,7 @@ int sys_cgroups(struct vec *out)
 
 void sys_cgroups_deinit(struct vec *v)
 {
-	vec_each(struct sys_cgroup, c, v)
-	{
+	vec_each(struct sys_cgroup, c, v) {
 		free(c->controllers);
 		free(c->top);
 		free(c->own);

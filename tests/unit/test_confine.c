@@ -400,6 +400,9 @@ TEST(restored_odd_capabilities_are_exact)
 
 static void confine_here(void)
 {
+	struct err e = ERR_INIT;
+	if (userns_needed())
+		t_ok_e(userns_enter(true, &e), &e);
 	struct confine *c = new_filter();
 	const struct confinement want = {
 		.cap_prm = confine_bounding(),

@@ -16,6 +16,7 @@
 #include "harness/harness.h"
 #include "sandbox/limits.h"
 #include "sandbox/userns.h"
+#include "sys/fault.h"
 #include "sys/sandboxing.h"
 
 static struct limits *new_limits(struct spec *spec)
@@ -230,6 +231,41 @@ TEST(forked_keeper_can_forget_its_parents_limits)
 	t_eq(t_ok_e(limits_gc(spec.name, &e), &e), 0);
 	t_eq(t_wait(start_in(g, hog)), 0);
 	limits_destroy(l);
+	spec_deinit(&spec);
+}
+
+/* The n-th call fails: told, and no directory is left behind. */
+static bool survives_failure(struct spec *spec, unsigned int n)
+{
+	struct err e = ERR_INIT;
+	struct limits *l = NULL;
+	struct limits_group *g;
+	sys_fault_arm(n, EIO);
+	int r = limits_create(spec, &l, &e);
+	if (!r)
+		r = limits_group_take(l, &g, &e);
+	const char *call = sys_fault_fired();
+	sys_fault_arm(0, 0);
+	if (r && (e.code != -r || !e.cause[0]))
+		t_fail("%s (call %u) failed without a cause", call, n);
+	limits_destroy(l);
+	char command[256];
+	snprintf(command, sizeof(command),
+		 "test -z \"$(find /sys/fs/cgroup -name '%s.*' 2>/dev/null)\"", spec->name);
+	if (system(command))
+		t_fail("%s (call %u) left a directory", call, n);
+	return call;
+}
+
+TEST(every_failing_call_is_undone, .timeout_s = 120)
+{
+	struct spec spec;
+	new_spec(&spec);
+	limits_destroy(new_limits(&spec));
+	unsigned int n = 1;
+	while (survives_failure(&spec, n))
+		n++;
+	t_note("%u calls", n - 1);
 	spec_deinit(&spec);
 }
 

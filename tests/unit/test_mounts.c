@@ -23,6 +23,7 @@
 #include "sandbox/mounts.h"
 #include "sandbox/overlay.h"
 #include "sandbox/userns.h"
+#include "sys/fault.h"
 #include "sys/mount.h"
 
 enum { ORDINARY = 1001 };
@@ -572,6 +573,60 @@ TEST(keepers_of_one_namespace_do_not_need_each_other)
 {
 	forked_keeper_as(0);
 	forked_keeper_as(ORDINARY);
+}
+
+static int count_fds(void)
+{
+	int n = 0;
+	DIR *d = opendir("/proc/self/fd");
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+/* The n-th call of making the mounts fails: told, and nothing left open. */
+static bool survives_failure(struct box *b, unsigned int n)
+{
+	struct err e = ERR_INIT;
+	struct mounts *m = NULL;
+	struct mounts_set set = MOUNTS_SET_INIT;
+	char scratch[400];
+	snprintf(scratch, sizeof(scratch), "%s/scratch-%u", b->dir, n);
+	t_sys(mkdir(scratch, 0755));
+	int before = count_fds();
+	sys_fault_arm(n, EIO);
+	int r = mounts_new(&b->spec, scratch, &m, &e);
+	if (!r)
+		r = mounts_prepare(m, &b->run, &set, &e);
+	bool fired = sys_fault_fired();
+	const char *call = fired ? sys_fault_fired() : "";
+	sys_fault_arm(0, 0);
+	if (r && (e.code != -r || !e.cause[0]))
+		t_fail("%s (call %u) failed without a cause", call, n);
+	mounts_set_deinit(&set);
+	mounts_free(m);
+	if (count_fds() != before)
+		t_fail("%s (call %u) leaked descriptors", call, n);
+	return fired;
+}
+
+TEST(every_failing_call_is_undone)
+{
+	pid_t pid = t_fork();
+	if (!pid) {
+		struct box b;
+		box_init(&b, ORDINARY);
+		set_volumes(&b);
+		box_build(&b, true);
+		unsigned int n = 1;
+		while (survives_failure(&b, n))
+			n++;
+		t_note("%u calls", n - 1);
+		box_deinit(&b);
+		_exit(0);
+	}
+	t_join(pid);
 }
 
 TEST(missing_volume_is_named)
