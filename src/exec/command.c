@@ -339,6 +339,10 @@ void commands_arm_timer(struct commands *t)
 
 int command_kill(struct commands *t, struct command *c, struct err *e)
 {
+	if (c->state == COMMAND_STARTING) {
+		c->is_doomed = true;
+		return 0;
+	}
 	if (c->state != COMMAND_RUNNING)
 		return err_set(e, ESRCH, "command %llu does not run", (unsigned long long)c->id);
 	struct vec others = VEC_INIT(pid_t);
@@ -493,6 +497,8 @@ static void on_spawned(struct commands *t, const struct init_msg *msg)
 		c->pid = msg->pid;
 	}
 	command_changed(c);
+	if (c->state == COMMAND_RUNNING && c->is_doomed && command_kill(t, c, NULL))
+		c->deadline_ns = clock_now_ns() + KILL_AGAIN_NS;
 	commands_arm_timer(t);
 	commands_tell_started(t, c);
 }

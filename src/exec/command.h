@@ -101,6 +101,7 @@ struct command {
 	uint64_t left_ns;     /* in a saved handle: deadline - time of saving */
 	uint64_t born_by_ns;  /* STARTING: no exec takes that long */
 	bool timed_out;
+	bool is_doomed; /* killed while STARTING: dies as soon as it runs */
 	bool oom_killed;
 	bool is_tty;
 	unsigned int tty_number; /* /dev/pts/N */
@@ -206,7 +207,7 @@ must_check int command_signal(struct commands *t, struct command *c, int signal,
 
 /*
  * Kill it and all that came from it (see exec/kin.h for what may escape).
- * Its end is told by `ended` as usual.
+ * Its end is told by `ended` as usual. One that is STARTING is killed once it runs.
  */
 must_check int command_kill(struct commands *t, struct command *c, struct err *e);
 

@@ -457,6 +457,22 @@ TEST(timeout_returns_the_output_so_far)
 	bench_close(&b);
 }
 
+TEST(a_command_that_is_killed_while_it_starts_dies)
+{
+	struct bench b;
+	struct err e = ERR_INIT;
+	struct command *c;
+	bench_open(&b);
+	struct command_spec spec = COMMAND_SPEC_INIT;
+	spec.argv = ARGV("sleep", "100");
+	t_ok_e(command_start(b.t, &spec, &c, &e), &e);
+	t_ok_e(command_kill(b.t, c, &e), &e);
+	t_eq(c->state, COMMAND_STARTING);
+	finish(b.t, c);
+	t_eq(c->state, COMMAND_KILLED);
+	bench_close(&b);
+}
+
 TEST(a_stopped_command_times_out_too)
 {
 	struct bench b;

@@ -13,8 +13,8 @@ static int root_with(const char *passwd, const char *group)
 {
 	int root_fd = (int)t_sys(open(t_tmpdir(), O_PATH | O_DIRECTORY | O_CLOEXEC));
 	mkdirat(root_fd, "etc", 0755);
-	const char *const text[] = { passwd, group };
-	const char *const path[] = { "etc/passwd", "etc/group" };
+	const char *const text[] = {passwd, group};
+	const char *const path[] = {"etc/passwd", "etc/group"};
 	for (int i = 0; i < 2; i++) {
 		unlinkat(root_fd, path[i], 0);
 		if (!text[i])
@@ -121,8 +121,7 @@ TEST(files_that_are_traps_are_not_opened)
 	t_sys(symlinkat("/../../../../etc/passwd", root_fd, "etc/passwd"));
 	t_eq(user_resolve(root_fd, "root", &u, &e), -ELOOP);
 	t_sys(unlinkat(root_fd, "etc/passwd", 0));
-	t_sys(symlinkat("/../../../../usr/share/base-passwd/passwd.master", root_fd,
-			"etc/passwd"));
+	t_sys(symlinkat("/../../../../usr/share/base-passwd/passwd.master", root_fd, "etc/passwd"));
 	t_eq(user_resolve(root_fd, "root", &u, &e), -ENOENT);
 	t_sys(unlinkat(root_fd, "etc/passwd", 0));
 	t_sys(mkfifoat(root_fd, "etc/passwd", 0666));
@@ -136,14 +135,14 @@ TEST(files_that_are_traps_are_not_opened)
 
 TEST(login_variables_do_not_replace_given_ones)
 {
-	struct user_account u = { .name = "ann", .home = "/h", .shell = "/s" };
+	struct user_account u = {.name = "ann", .home = "/h", .shell = "/s"};
 	struct vec env = VEC_INIT(char *);
 	*(char **)vec_add(&env) = strdup("HOME=/mine");
 	t_ok(user_env(&u, &env));
-	const char *const want[] = { "HOME=/mine",
-				     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:"
-				     "/bin",
-				     "USER=ann", "LOGNAME=ann", "SHELL=/s" };
+	const char *const want[] = {"HOME=/mine",
+				    ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:"
+				     "/bin"),
+				    "USER=ann", "LOGNAME=ann", "SHELL=/s"};
 	t_eq(env.n, 5);
 	for (size_t i = 0; i < env.n; i++) {
 		char *have = *(char **)vec_at(&env, i);
