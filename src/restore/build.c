@@ -4,7 +4,9 @@
  *	files	fresh overlays over the checkpoint's layers
  *	mounts	the detached mounts that PID 1 attaches
  *	program	all programs, in one arena
- *	spawn	PID 1 out of the template, in new namespaces, in its cgroup
+ *	group	a cgroup with the limits
+ *	spawn	PID 1 out of the template, in new namespaces
+ *	attach	PID 1 joins the group
  *	open	rendezvous: the tree's files are opened in the new root
  *	track	dirty tracking is armed in every process
  *	park	every process waits at the gate; PID 1 is mulligan-init
@@ -119,6 +121,19 @@ static int make_gate(struct build *b, int *guest_fd, struct err *e)
 	return 0;
 }
 
+static int run_group(void *ctx, struct err *e)
+{
+	struct build *b = ctx;
+	return limits_group_take(b->en->limits, &b->in->group, e);
+}
+
+/* Before the tree is forked: PID 1 waits for its files. */
+static int run_attach(void *ctx, struct err *e)
+{
+	struct build *b = ctx;
+	return limits_group_attach(b->in->group, b->in->pid1, e);
+}
+
 static uint64_t namespaces(const struct spec *spec)
 {
 	return CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS |
@@ -138,9 +153,6 @@ static int run_spawn(void *ctx, struct err *e)
 	int r = make_gate(b, &gate, e);
 	if (r)
 		return r;
-	r = limits_group_take(b->en->limits, &in->group, e);
-	if (r)
-		return r;
 	int fds[PUP_FDS_MAX];
 	size_t n = pid1_fds(b, fds);
 	int pid = template_spawn(&b->from->template, &b->arena, b->pid1_address, gate,
@@ -149,7 +161,7 @@ static int run_spawn(void *ctx, struct err *e)
 	if (pid < 0)
 		return pid;
 	in->pid1 = pid;
-	return limits_group_attach(in->group, pid, e);
+	return 0;
 }
 
 /* SIGKILL, and wait: the template is not asked for anything before. */
@@ -285,7 +297,9 @@ static const struct stage build_stages[] = {
 	{ "files", run_files, NULL, false },
 	{ "mounts", run_mounts, NULL, false },
 	{ "program", run_program, NULL, false },
+	{ "group", run_group, NULL, false },
 	{ "spawn", run_spawn, undo_spawn, false },
+	{ "attach", run_attach, NULL, false },
 	{ "open", run_open, NULL, false },
 	{ "track", run_track, NULL, false },
 	{ "park", run_park, NULL, false },
