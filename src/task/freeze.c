@@ -18,7 +18,7 @@
 
 enum {
 	TASKS_MAX = 8192,	/* more is a fork bomb */
-	RETRIES_MAX = 6,	/* 3 + 6 + .. + 192 ms with a stuck task */
+	RETRIES_MAX = 8,	/* 3 + 6 + .. + 768 ms with a stuck task */
 	BUSY_NS = 3000000,	/* first attempt; doubled by each retry */
 	PAUSE_NS = 500000,	/* all run, between attempts; doubled too */
 	LET_GO_NS = 20000000,	/* wait so long for what was interrupted */
@@ -198,6 +198,8 @@ static int by_tid(const void *a, const void *b)
 /* Leader first, then by number. */
 static void sort_threads(struct frozen_proc *p)
 {
+	if (p->threads.n < 2)
+		return;
 	qsort(p->threads.data, p->threads.n, sizeof(struct frozen_thread),
 	      by_tid);
 	for (size_t k = 0; k < p->threads.n; k++) {

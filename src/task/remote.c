@@ -66,8 +66,7 @@ static int check_process(const struct frozen_proc *p, struct err *e)
  * Filters of its own might kill the process for what the puppet does. Real
  * root can suspend them; others are refused here, before anything is touched.
  */
-static int pass_seccomp(struct remote *r, const struct remote_puppet *puppet,
-			struct err *e)
+static int pass_seccomp(struct remote *r, struct err *e)
 {
 	const struct frozen_proc *p = frozen_proc(r->frozen, r->proc);
 	struct procfs_status st;
@@ -77,8 +76,8 @@ static int pass_seccomp(struct remote *r, const struct remote_puppet *puppet,
 		return fail(r, ret, "read its status", e);
 	r->trap_ignored = st.sig_ignored & SIGNAL_BIT(SIGTRAP);
 	bool strict = st.seccomp == 1;
-	if (!strict && st.seccomp_filters <= puppet->own_filters &&
-	    !(st.seccomp && !puppet->own_filters))
+	if (!strict && st.seccomp_filters <= r->own_filters &&
+	    !(st.seccomp && !r->own_filters))
 		return 0;
 	ret = sys_ptrace_set_options(r->tid,
 				     SYS_PTRACE_O_TRACESYSGOOD |
@@ -94,6 +93,20 @@ static int pass_seccomp(struct remote *r, const struct remote_puppet *puppet,
 			"has a seccomp filter of its own",
 	       e);
 	return err_remedy(e, "only root can save such processes");
+}
+
+/* May this thread play? Nothing is touched in it yet. */
+static int check_thread(struct remote *r, struct err *e)
+{
+	const struct frozen_proc *p = frozen_proc(r->frozen, r->proc);
+	int ret = pass_seccomp(r, e);
+	if (ret)
+		return ret;
+	/* its signal could not be given back: see return_signal() */
+	if (r->trap_ignored &&
+	    frozen_thread(p, r->thread)->stop == FREEZE_SIGNAL)
+		return fail(r, -EBUSY, "", e);
+	return 0;
 }
 
 /*
@@ -184,11 +197,10 @@ static int prepare(struct remote *r, const struct remote_puppet *puppet,
 		   struct err *e)
 {
 	const struct frozen_proc *p = frozen_proc(r->frozen, r->proc);
-	int ret = pass_seccomp(r, puppet, e);
+	r->own_filters = puppet->own_filters;
+	int ret = check_thread(r, e);
 	if (ret)
 		return ret;
-	if (r->trap_ignored && frozen_thread(p, 0)->stop == FREEZE_SIGNAL)
-		return fail(r, -EBUSY, "", e);
 	r->resident = blob_is_resident(r, puppet);
 	ret = step_find_syscall(r);
 	if (ret)
@@ -227,13 +239,10 @@ int remote_begin(struct remote *r, struct frozen *f, size_t i,
 	return ret;
 }
 
-int remote_run(struct remote *r, uint64_t program, struct err *e)
+/* Copy the arena in, run, copy it back. */
+static int run_program(struct remote *r, uint64_t program, struct err *e)
 {
 	struct prog_arena *a = &r->arena;
-	if (r->gone)
-		return fail(r, -ESRCH, "", e);
-	if (a->failed)
-		return fail(r, -ENOMEM, "the arena is too small", e);
 	struct pup_status *status = prog_status(a);
 	status->failed = 0;
 	int ret = sys_vm_write(r->tid, a->remote, a->local, a->used_bytes);
@@ -248,61 +257,24 @@ int remote_run(struct remote *r, uint64_t program, struct err *e)
 	/* the process is stopped, and nobody shares its memory: this is what
 	 * the program left, but it is the guest's memory all the same */
 	if (status->magic != PUP_MAGIC)
-		return fail(r, -EPROTO, "the arena was overwritten", e);
+		return fail(r, -EPROTO, "trust the arena: it was overwritten",
+			    e);
 	return 0;
 }
 
-/*
- * A signal is given back where the thread stands at one. If the last step
- * left it elsewhere, the signal becomes a pending one; its siginfo is lost.
- */
-static void return_signal(struct remote *r)
-{
-	struct frozen_proc *p = frozen_proc(r->frozen, r->proc);
-	struct frozen_thread *t = frozen_thread(p, r->thread);
-	if (t->stop != FREEZE_SIGNAL || t->at_signal || !r->displaced)
-		return;
-	if (sys_tgkill(p->pid, t->tid, t->kept.si_signo) == 0)
-		t->stop = FREEZE_TRAP;
-}
-
-/* What `undo` does for the first thread, for another one. */
-static int leave_thread(struct remote *r, int ret)
+static int check_usable(struct remote *r, struct err *e)
 {
 	if (r->gone)
-		return ret;
-	int restored = r->moved ? step_restore(r) : 0;
-	if (restored == 0 && r->masked)
-		restored = sys_ptrace_set_sigmask(r->tid, r->sigmask);
-	return_signal(r);
-	return ret ? ret : restored;
+		return fail(r, -ESRCH, "", e);
+	if (r->arena.failed)
+		return fail(r, -ENOMEM, "fit the program in the arena", e);
+	return 0;
 }
 
-int remote_run_thread(struct remote *r, size_t k, uint64_t program, struct err *e)
+int remote_run(struct remote *r, uint64_t program, struct err *e)
 {
-	const struct frozen_proc *p = frozen_proc(r->frozen, r->proc);
-	struct prog_arena *a = &r->arena;
-	if (r->gone || a->failed)
-		return fail(r, r->gone ? -ESRCH : -ENOMEM, "the arena is too small", e);
-	struct remote first = *r;
-	r->thread = k;
-	r->tid = frozen_thread(p, k)->tid;
-	r->moved = r->masked = r->displaced = false;
-	int ret = block_signals(r);
-	if (ret == 0)
-		ret = sys_vm_write(r->tid, a->remote, a->local, a->used_bytes);
-	if (ret == 0)
-		ret = step_run(r, program, a->remote);
-	if (ret == 0)
-		ret = sys_vm_read(r->tid, a->remote, a->local, a->used_bytes);
-	ret = leave_thread(r, ret);
-	r->thread = 0;
-	r->tid = first.tid;
-	r->sigmask = first.sigmask;
-	r->moved = first.moved;
-	r->masked = first.masked;
-	r->displaced = first.displaced;
-	return ret ? fail(r, ret, "run the program in another thread of it", e) : 0;
+	int ret = check_usable(r, e);
+	return ret ? ret : run_program(r, program, e);
 }
 
 int remote_syscall(struct remote *r, long nr, const uint64_t arg[6],
@@ -377,36 +349,98 @@ static int undo_suspension(struct remote *r, struct err *e)
 	return ret ? fail(r, ret, "resume its seccomp filters", e) : 0;
 }
 
-/* Last done first; each skips what is not there. */
-static int (*const undo_steps[])(struct remote *r, struct err *e) = {
-	undo_trap, undo_map, undo_regs, undo_mask, undo_suspension,
-};
+/*
+ * A signal is given back where the thread stands at one. If the last step
+ * left it elsewhere, the signal becomes a pending one; its siginfo is lost.
+ */
+static void return_signal(struct remote *r)
+{
+	struct frozen_proc *p = frozen_proc(r->frozen, r->proc);
+	struct frozen_thread *t = frozen_thread(p, r->thread);
+	if (t->stop != FREEZE_SIGNAL || t->at_signal || !r->displaced)
+		return;
+	if (sys_tgkill(p->pid, t->tid, t->kept.si_signo) == 0)
+		t->stop = FREEZE_TRAP;
+}
 
-enum { N_UNDO_STEPS = sizeof(undo_steps) / sizeof(undo_steps[0]) };
+typedef int undo_fn(struct remote *r, struct err *e);
+
+/* Last done first; each skips what is not there. */
+static undo_fn *const undo_thread[] = {
+	undo_regs, undo_mask, undo_suspension, NULL,
+};
+static undo_fn *const undo_process[] = { undo_trap, undo_map, NULL };
 
 /* All of them, each tried twice; the first failure is told. */
-static int undo(struct remote *r, struct err *e)
+static int undo(struct remote *r, undo_fn *const *step, struct err *e)
 {
 	int first = 0;
-	for (int i = 0; i < N_UNDO_STEPS && !r->gone; i++) {
-		int ret = undo_steps[i](r, NULL);
+	for (; *step && !r->gone; step++) {
+		int ret = (*step)(r, NULL);
 		if (ret && !r->gone)
-			ret = undo_steps[i](r, first ? NULL : e);
+			ret = (*step)(r, first ? NULL : e);
 		if (ret && !first)
 			first = ret;
 	}
-	if (!r->gone)
-		return_signal(r);
-	else if (!first)
+	if (r->gone && !first)
 		first = fail(r, -ESRCH, "", e);
 	return first;
+}
+
+/* Put the playing thread back to where it was found. */
+static int leave_thread(struct remote *r, struct err *e)
+{
+	int ret = undo(r, undo_thread, e);
+	if (!r->gone)
+		return_signal(r);
+	return ret;
+}
+
+/* Let another thread play: what is to be undone in it begins empty. */
+static void enter_thread(struct remote *r, size_t k)
+{
+	r->thread = k;
+	r->tid = frozen_thread(frozen_proc(r->frozen, r->proc), k)->tid;
+	r->sigmask = 0;
+	r->moved = r->masked = r->suspended = r->displaced = false;
+}
+
+int remote_run_thread(struct remote *r, size_t k, uint64_t program,
+		      struct err *e)
+{
+	if (k == 0)
+		return remote_run(r, program, e);
+	int ret = check_usable(r, e);
+	if (ret)
+		return ret;
+	struct remote first = *r;
+	enter_thread(r, k);
+	ret = check_thread(r, e);
+	if (ret == 0) {
+		ret = block_signals(r);
+		if (ret)
+			fail(r, ret, "block its signals", e);
+	}
+	if (ret == 0)
+		ret = run_program(r, program, e);
+	int left = leave_thread(r, ret ? NULL : e);
+	r->thread = 0;
+	r->tid = first.tid;
+	r->sigmask = first.sigmask;
+	r->moved = first.moved;
+	r->masked = first.masked;
+	r->suspended = first.suspended;
+	r->displaced = first.displaced;
+	return ret ? ret : left;
 }
 
 int remote_end(struct remote *r, struct err *e)
 {
 	if (!r->frozen)
 		return 0;
-	int ret = undo(r, e);
+	int ret = undo(r, undo_process, e);
+	int left = leave_thread(r, ret ? NULL : e);
+	ret = ret ? ret : left;
 	r->frozen->n_remotes--;
 	prog_arena_deinit(&r->arena);
 	*r = REMOTE_INIT;

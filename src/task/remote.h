@@ -53,6 +53,7 @@ struct remote {
 	uint64_t syscall_address;	/* of a syscall instruction in it */
 	uint64_t map_start, map_bytes;	/* 0: not mapped */
 	uint64_t entry, stack_top;
+	int own_filters;		/* as in remote_puppet */
 	uint64_t sigmask;		/* to put back */
 	bool masked, suspended, moved;	/* what there is to undo */
 	bool displaced;			/* left the stop that it was found at */
@@ -84,9 +85,11 @@ must_check int remote_run(struct remote *r, uint64_t program, struct err *e);
 
 /*
  * The same in thread k of the process, for what only a thread can tell of
- * itself. Its registers and mask are put back at once.
+ * itself. Its registers and mask are put back at once. Refuses a thread with
+ * a seccomp filter of its own as remote_begin() does.
  */
-must_check int remote_run_thread(struct remote *r, size_t k, uint64_t program, struct err *e);
+must_check int remote_run_thread(struct remote *r, size_t k, uint64_t program,
+				 struct err *e);
 
 /* Run one system call, without a blob. *result is its return value. */
 must_check int remote_syscall(struct remote *r, long nr, const uint64_t arg[6],

@@ -702,6 +702,106 @@ TEST(a_process_killed_meanwhile_is_reported_as_gone)
 	pidns_end(pid1);
 }
 
+/* --- other threads --- */
+
+static void install_killer(struct board *b)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_gettid, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = { sizeof(code) / sizeof(code[0]), code };
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter))
+		board_wrong(b, errno);
+}
+
+static void *napping_thread(void *arg)
+{
+	struct board *b = arg;
+	for (;;) {
+		struct timespec ts = { 0, 1000000 };
+		if (nanosleep(&ts, NULL))
+			board_wrong(b, errno);
+		__atomic_add_fetch(&b->count[1], 1, __ATOMIC_SEQ_CST);
+	}
+	return NULL;
+}
+
+static void *filtered_thread(void *arg)
+{
+	struct board *b = arg;
+	install_killer(b);
+	for (;;)
+		b->count[2]++;
+	return NULL;
+}
+
+static void threaded_guest(struct board *b)
+{
+	pthread_t t;
+	pthread_create(&t, NULL, napping_thread, b);
+	pthread_create(&t, NULL, napping_thread, b);
+	pthread_create(&t, NULL, filtered_thread, b);
+	for (;;)
+		b->count[0]++;
+}
+
+static void start_threaded(struct board *b)
+{
+	guest(threaded_guest, b);
+}
+
+TEST_BOTH(each_thread_answers_for_itself)
+{
+	struct board *b = board_new();
+	pid_t pid1 = pidns_start(start_threaded, b);
+	struct freezer *z = new_freezer();
+	board_await(&b->count[2], 1000);
+	bool root = sys_has(SYS_F_SUSPEND_SECCOMP);
+	for (int i = 0; i < 20; i++) {
+		struct frozen *f = freeze_now(z, pid1);
+		const struct frozen_proc *proc = frozen_proc(f, 0);
+		struct err e = ERR_INIT;
+		struct remote r;
+		t_eq(proc->threads.n, 4);
+		t_ok_e(remote_begin(&r, f, 0, &no_puppet, 32768, &e), &e);
+		int refused = 0;
+		for (size_t k = 0; k < 4; k++) {
+			struct prog p;
+			prog_init(&p, &r.arena);
+			size_t op = prog_sys(&p, SYS_gettid, 0);
+			uint64_t start = prog_seal(&p);
+			int ret = remote_run_thread(&r, k, start, &e);
+			if (ret == -EPERM && !root) {
+				refused++;
+			} else {
+				t_ok_e(ret, &e);
+				t_eq(prog_result(&p, op),
+				     frozen_thread(proc, k)->ns_tid);
+			}
+			prog_deinit(&p);
+		}
+		t_eq(refused, root ? 0 : 1);
+		t_ok_e(remote_end(&r, &e), &e);
+		for (size_t k = 0; k < 4; k++) {
+			const struct frozen_thread *t = frozen_thread(proc, k);
+			struct user_regs_struct regs;
+			t_ok(sys_ptrace_get_regs(t->tid, &regs));
+			t_mem_eq(&regs, &t->regs, sizeof(regs));
+		}
+		thaw(f);
+		for (int k = 0; k < 3; k++)
+			board_await_more(&b->count[k], 3);
+	}
+	t_eq(b->wrong, 0);
+	t_eq(freezer_settle(z), 0);
+	freezer_free(z);
+	pidns_end(pid1);
+}
+
 /* --- the blob that a restore left --- */
 
 enum { GUEST_BLOB_FD = 100 };
