@@ -31,6 +31,7 @@ struct freezer *freezer_new(void)
 		return NULL;
 	z->limits = (struct freeze_limits){ TASKS_MAX, RETRIES_MAX };
 	z->leftovers = VEC_INIT(struct leftover);
+	z->restarted = VEC_INIT(struct restarted);
 	z->tids = VEC_INIT(pid_t);
 	z->children = VEC_INIT(pid_t);
 	if (procfs_open(&z->proc, NULL) < 0) {
@@ -46,6 +47,7 @@ void freezer_free(struct freezer *z)
 		return;
 	procfs_close(&z->proc);
 	vec_deinit(&z->leftovers);
+	vec_deinit(&z->restarted);
 	vec_deinit(&z->tids);
 	vec_deinit(&z->children);
 	free(z);
@@ -162,6 +164,7 @@ void thaw(struct frozen *f)
 	if (!f)
 		return;
 	assert(f->n_remotes == 0);
+	restart_note_thaw(f->freezer, f);
 	release_all(f);
 	vec_deinit(&f->procs);
 	sys_waiter_end(&f->waiter);
@@ -184,7 +187,7 @@ static int describe_thread(struct collect *c, struct frozen_proc *p,
 		    0;
 	if (r < 0)
 		return err_set(e, -r, "read the signal of thread %d", t->tid);
-	r = interrupt_settle(t);
+	r = interrupt_settle(c->freezer, p->pid, t);
 	return r < 0 ? err_set(e, -r, "read the registers of thread %d", t->tid) :
 		       0;
 }

@@ -12,8 +12,18 @@ struct leftover {
 	int sig;		/* to give it when it is; 0: none */
 };
 
+/* A call with a timeout that was started again after a freeze. */
+struct restarted {
+	pid_t tid;
+	bool seen;		/* in this freeze */
+	uint64_t since_ns;	/* the first time */
+	uint64_t switches;	/* voluntary ones of the thread at the thaw */
+	struct user_regs_struct regs;
+};
+
 struct freezer {
 	struct procfs proc;
+	struct vec restarted;	/* struct restarted */
 	struct freeze_limits limits;
 	struct vec leftovers;	/* struct leftover */
 	struct vec tids;	/* pid_t: scratch of collect.c */
@@ -59,4 +69,15 @@ bool freezer_take(struct freezer *z, pid_t tid);
  * with EINTR only because of our stop starts again, an rseq critical section
  * is left. Writes them to the thread where they differ.
  */
-must_check int interrupt_settle(struct frozen_thread *t);
+must_check int interrupt_settle(struct freezer *z, pid_t pid,
+				struct frozen_thread *t);
+
+/*
+ * A call is about to be started again: where it was before, and its timeout
+ * has passed since, let it end instead. Changes t->regs only.
+ */
+must_check int restart_or_end(struct freezer *z, pid_t pid,
+			      struct frozen_thread *t);
+
+/* Remember how often the threads of such calls had slept at the thaw. */
+void restart_note_thaw(struct freezer *z, const struct frozen *f);

@@ -7,7 +7,7 @@
  * thread (signal(7), "Interruption ... by stop signals"). We exchange that for
  * ERESTARTNOHAND: the kernel then starts the call again, or, if a handler is
  * to run first, says EINTR as it should. A call with a timeout begins anew
- * with the whole of it.
+ * with the whole of it; restart.c sees to it that it ends.
  *
  * A thread inside an rseq critical section must go on at the abort handler
  * after it was preempted. The kernel sees to that when it resumes at the same
@@ -60,14 +60,15 @@ static bool starts_again(long nr)
 	}
 }
 
-static int restart_call(struct frozen_thread *t)
+static int restart_call(struct freezer *z, pid_t pid, struct frozen_thread *t)
 {
 	if ((int64_t)t->regs.rax != -EINTR ||
 	    !starts_again((long)t->regs.orig_rax))
 		return 0;
 	t->regs.rax = (uint64_t)-ERESTARTNOHAND;
 	t->restarts = true;
-	return 1;
+	int r = restart_or_end(z, pid, t);
+	return r < 0 ? r : 1;
 }
 
 /* linux/rseq.h: the thread's area, and what its rseq_cs points to. */
@@ -103,7 +104,7 @@ static int leave_critical_section(struct frozen_thread *t)
 	return 1;
 }
 
-int interrupt_settle(struct frozen_thread *t)
+int interrupt_settle(struct freezer *z, pid_t pid, struct frozen_thread *t)
 {
 	int r = sys_ptrace_get_regs(t->tid, &t->regs);
 	if (r < 0)
@@ -111,7 +112,7 @@ int interrupt_settle(struct frozen_thread *t)
 	if (t->regs.cs != USER_CS_64)
 		return 0;	/* 32-bit code is refused by whoever saves it */
 	if ((int64_t)t->regs.orig_rax >= 0)
-		r = restart_call(t);
+		r = restart_call(z, pid, t);
 	else
 		r = leave_critical_section(t);
 	if (r <= 0)

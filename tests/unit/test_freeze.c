@@ -423,6 +423,96 @@ TEST_BOTH(rounds_of_freezing_leave_sleepers_undisturbed, .timeout_s = 60)
 	pidns_end(pid1);
 }
 
+/* Timeouts of calls that are started again and again. */
+static void time_out(struct board *b, int slot, int64_t want_ms, bool signals)
+{
+	int fd = epoll_create1(0);
+	struct epoll_event ev;
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	for (;;) {
+		struct timespec ts = { 0, want_ms * 1000000 };
+		uint64_t start_ns = clock_now_ns();
+		long r = signals ? sigtimedwait(&set, NULL, &ts) + 1 :
+				   epoll_wait(fd, &ev, 1, (int)want_ms);
+		int64_t ms = (int64_t)(clock_now_ns() - start_ns) / 1000000;
+		if (r != 0 || ms < want_ms)
+			board_wrong(b, slot * 1000 + ms);
+		if ((uint64_t)ms > b->count[slot + 10])
+			b->count[slot + 10] = (uint64_t)ms;
+		b->count[slot]++;
+	}
+}
+
+static void time_out_epoll(struct board *b)
+{
+	time_out(b, 0, 200, false);
+}
+
+static void time_out_signal(struct board *b)
+{
+	time_out(b, 1, 200, true);
+}
+
+/* Woken every few ms: its timeout of 30 ms must never be reached. */
+static void woken_in_time(struct board *b)
+{
+	int p[2];
+	if (pipe(p))
+		board_wrong(b, errno);
+	if (fork() == 0)
+		for (;;) {
+			if (write(p[1], "", 1) != 1)
+				board_wrong(b, errno);
+			usleep(7000);
+		}
+	int fd = epoll_create1(0);
+	struct epoll_event ev = { .events = EPOLLIN };
+	epoll_ctl(fd, EPOLL_CTL_ADD, p[0], &ev);
+	for (;;) {
+		char c;
+		uint64_t start_ns = clock_now_ns();
+		long r = epoll_wait(fd, &ev, 1, 30);
+		int64_t ms = (int64_t)(clock_now_ns() - start_ns) / 1000000;
+		if (r == 0 && ms < 29)
+			board_wrong(b, 3000 + ms);
+		if (r == 1 && read(p[0], &c, 1) != 1)
+			board_wrong(b, 4000);
+		b->count[2]++;
+	}
+}
+
+static void start_timeouts(struct board *b)
+{
+	guest(time_out_epoll, b);
+	guest(time_out_signal, b);
+	guest(woken_in_time, b);
+}
+
+TEST_BOTH(timeouts_end_under_steady_freezing, .timeout_s = 60)
+{
+	struct board *b = board_new();
+	pid_t pid1 = pidns_start(start_timeouts, b);
+	struct freezer *z = new_freezer();
+	uint64_t end_ns = clock_now_ns() + 3000000000u;
+	while (clock_now_ns() < end_ns) {
+		thaw(freeze_now(z, pid1));
+		t_sleep_ms(10);
+	}
+	t_note("200 ms took up to %d and %d ms", (int)b->count[10],
+	       (int)b->count[11]);
+	if (b->wrong)
+		t_fail("guests saw %d wrong results, the last %d",
+		       (int)b->wrong, (int)b->wrong_what);
+	t_assert(b->count[0] >= 6);
+	t_assert(b->count[1] >= 6);
+	t_assert(b->count[2] >= 50);
+	freezer_free(z);
+	pidns_end(pid1);
+}
+
 static volatile int next_value;
 static struct board *volatile signal_board;
 
