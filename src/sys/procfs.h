@@ -128,7 +128,7 @@ static inline const char *procfs_map_name(const struct procfs_maps *m,
 	return map->name ? m->names.data + map->name : "";
 }
 
-/* The mapping that contains address, else -ENOENT. Index-free binary search. */
+/* The mapping that contains address, NULL if none does. */
 const struct procfs_map *procfs_maps_find(const struct procfs_maps *m,
 					  uint64_t address);
 

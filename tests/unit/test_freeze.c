@@ -5,6 +5,7 @@
 #include <spawn.h>
 #include <sys/epoll.h>
 #include <sys/ptrace.h>
+#include <sys/rseq.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -579,6 +580,71 @@ TEST_BOTH(signals_arrive_once_in_order_with_their_values, .timeout_s = 60)
 	if (b->wrong)
 		t_fail("%d signals were lost or changed, the last is %d",
 		       (int)b->wrong, (int)b->wrong_what);
+	freezer_free(z);
+	pidns_end(pid1);
+}
+
+/* --- restartable sequences --- */
+
+/*
+ * Spends its life in an rseq critical section, counting how often it was
+ * aborted, and tells where the section begins, ends, and is aborted.
+ */
+static void in_critical_section(struct board *b)
+{
+	char *rseq = (char *)__builtin_thread_pointer() + __rseq_offset;
+	for (;;) {
+		__asm__ volatile(
+			".pushsection rseq_sections, \"aw\"\n"
+			".balign 32\n"
+			"3: .long 0, 0\n .quad 1f, 2f - 1f, 4f\n"
+			".popsection\n"
+			"lea 1f(%%rip), %%rax\n mov %%rax, 8(%[count])\n"
+			"lea 2f(%%rip), %%rax\n mov %%rax, 16(%[count])\n"
+			"lea 4f(%%rip), %%rax\n mov %%rax, 24(%[count])\n"
+			"lea 3b(%%rip), %%rax\n mov %%rax, 8(%[rseq])\n"
+			"1: mov $1000000, %%rcx\n"
+			"5: dec %%rcx\n jnz 5b\n"
+			"2: jmp 6f\n"
+			".byte 0x0f, 0xb9, 0x3d\n .long 0x53053053\n"
+			"4: incq 32(%[count])\n"
+			"6: incq (%[count])\n"
+			"movq $0, 8(%[rseq])\n"
+			:
+			: [count] "r"(b->count), [rseq] "r"(rseq)
+			: "rax", "rcx", "memory", "cc");
+	}
+}
+
+static void start_critical(struct board *b)
+{
+	guest(in_critical_section, b);
+}
+
+TEST_BOTH(critical_sections_of_rseq_are_aborted)
+{
+	if (!__rseq_size)
+		t_skip("libc does not register rseq");
+	struct board *b = board_new();
+	pid_t pid1 = pidns_start(start_critical, b);
+	struct freezer *z = new_freezer();
+	board_await(&b->count[0], 3);
+	int aborted = 0;
+	for (int i = 0; i < 50; i++) {
+		struct frozen *f = freeze_now(z, pid1);
+		uint64_t rip =
+			frozen_thread(frozen_proc(f, 0), 0)->regs.rip;
+		t_assert(rip < b->count[1] || rip >= b->count[2]);
+		aborted += rip == b->count[3];
+		uint64_t before = b->count[4];
+		bool at_abort = rip == b->count[3];
+		thaw(f);
+		board_await_more(&b->count[0], 1);
+		if (at_abort)
+			t_assert(b->count[4] > before);
+	}
+	t_note("%d of 50 freezes hit the section", aborted);
+	t_assert(aborted > 10);
 	freezer_free(z);
 	pidns_end(pid1);
 }
