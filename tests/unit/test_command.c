@@ -414,7 +414,7 @@ static void expect_timeout(struct bench *b, const char *script, const char *word
 	if (left)
 		t_fail("%u left of: %s", left, script);
 	t_eq(bystander->state, COMMAND_RUNNING);
-	t_eq(count_processes(b, "sleep 7654") + count_processes(b, "7654"), 1);
+	t_assert(count_processes(b, "7654") > 0);
 	t_ok(command_signal(b->t, bystander, SIGKILL, false));
 	finish(b->t, bystander);
 }
@@ -737,10 +737,11 @@ TEST(drain_takes_what_is_in_the_pipes)
 	struct commands_saved saved;
 	bench_open(&b);
 	struct command_spec spec = COMMAND_SPEC_INIT;
-	spec.argv = ARGV("bash", "-c", "head -c 60000 /dev/zero; exec <&-; kill -STOP $$");
+	spec.argv =
+		ARGV("bash", "-c", "sleep 0.2; head -c 60000 /dev/zero; exec <&-; kill -STOP $$");
 	spec.stdin_mode = STDIN_PIPE;
 	struct command *c = start_spec(b.t, &spec);
-	t_sleep_ms(300);
+	t_sleep_ms(800);
 	t_eq(c->stream[STREAM_STDOUT].log.total_bytes, 0);
 	commands_drain(b.t);
 	t_eq(c->stream[STREAM_STDOUT].log.total_bytes, 60000);

@@ -53,6 +53,12 @@ static inline bool init_failed(long ret)
 	return ret < 0 && ret >= -4095;
 }
 
+/* The keeper closed its end; with a reset if it left something unread. */
+static inline bool init_hung_up(long ret)
+{
+	return ret == -EPIPE || ret == -ECONNRESET;
+}
+
 /* gcc may call these. */
 void *memcpy(void *dst, const void *src, size_t n);
 void *memset(void *dst, int c, size_t n);

@@ -129,7 +129,7 @@ static void serve(void)
 	long ret = init_receive(&msg, fds, &n_fds);
 	if (ret == -EINTR || ret == -EAGAIN)
 		return;
-	if (ret == 0)
+	if (ret == 0 || init_hung_up(ret))
 		init_exit(0);
 	if (ret < 0)
 		init_exit(1);

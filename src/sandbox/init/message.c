@@ -97,5 +97,5 @@ void init_send(struct init_msg *msg)
 				   MSG_NOSIGNAL_, 0, 0);
 	while (ret == -EINTR);
 	if (ret < 0)
-		init_exit(1); /* the keeper is gone, or mad */
+		init_exit(init_hung_up(ret) ? 0 : 1);
 }
