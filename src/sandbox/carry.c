@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "store/tree.h"
 #include "sys/file.h"
 
 enum step_kind {
@@ -328,7 +327,10 @@ int carry_file(struct carry *c, const char *path, struct err *e)
 	int r = fd < 0 ? fd : sys_fstat(fd, &st);
 	if (r)
 		return refuse(r, path, e);
-	if (!S_ISREG(st.st_mode) || inode_done(c, st.st_ino))
+	if (!S_ISREG(st.st_mode))
+		return 0;
+	c->held = true;
+	if (inode_done(c, st.st_ino))
 		return 0;
 	if (st.st_nlink != 1)
 		return refuse(-EMLINK, path, e);
@@ -336,18 +338,41 @@ int carry_file(struct carry *c, const char *path, struct err *e)
 	return carry_names(c, &name, 1, true, e);
 }
 
-int carry_links(struct carry *c, struct err *e)
+/* All groups with all their names, from a scan that may have to begin anew. */
+static int find_groups(struct scan *scan, int fs_fd, struct vec *groups)
 {
-	int r = carry_find_links(c->from_fd, &c->links, e);
-	if (r)
+	int r = scan_update(scan, fs_fd);
+	if (r == 0)
+		r = scan_groups(scan, fs_fd, CARRY_LINK_NAMES_MAX, groups);
+	if (r != -ESTALE)
 		return r;
+	/* A file got another name; the directory of its first was not read. */
+	scan_deinit(scan);
+	r = scan_update(scan, fs_fd);
+	return r ? r : scan_groups(scan, fs_fd, CARRY_LINK_NAMES_MAX, groups);
+}
+
+static int refuse_links(int r, struct err *e)
+{
+	if (r == -ESTALE)
+		return err_set(e, EMLINK, "a file of the live layer has a name that is not found");
+	if (r != -EMLINK)
+		return err_set(e, -r, "cannot read the live layer: %s", strerror(-r));
+	err_set(e, EMLINK, "more than %d names of files that have several names changed since the "
+		"last checkpoint", CARRY_LINK_NAMES_MAX);
+	return err_remedy(e, "make copies instead of hard links (cp without -l, pnpm with "
+			     "package-import-method=copy)");
+}
+
+int carry_links(struct carry *c, struct scan *scan, struct err *e)
+{
+	int r = find_groups(scan, c->from_fd, &c->links);
+	if (r)
+		return refuse_links(r, e);
 	size_t mark = c->steps.n;
-	vec_each(struct carry_links, g, &c->links) {
-		if (r == 0 && g->names.n != g->nlink)
-			r = refuse(-EMLINK, *(char **)g->names.data, e);
+	vec_each(struct carry_links, g, &c->links)
 		if (r == 0)
 			r = carry_names(c, g->names.data, g->names.n, true, e);
-	}
 	if (r && undo_to(c, mark) && e)
 		e->broken = true;
 	return r;
@@ -395,22 +420,60 @@ int carry_undo(struct carry *c, struct err *e)
 	return r;
 }
 
-static int record_one(const struct carry *c, const char *path, struct vec *seen)
+static void scoped_dir(DIR **dir)
+{
+	if (*dir)
+		closedir(*dir);
+}
+
+static int count_entries(int fs_fd, const char *path, size_t *n)
+{
+	scoped_fd int fd = sys_open_beneath(fs_fd, path, O_RDONLY | O_DIRECTORY, 0);
+	if (fd < 0)
+		return fd;
+	scoped(scoped_dir) DIR *dir = NULL;
+	int r = sys_opendir_fd(fd, &dir);
+	if (r)
+		return r;
+	for (*n = 0; readdir(dir);)
+		++*n;
+	return 0;
+}
+
+static int look_at(int fs_fd, const char *path, struct carry_seen *seen)
 {
 	struct stat st;
-	int r = sys_fstatat(c->to_fd, path, &st, AT_SYMLINK_NOFOLLOW);
+	int r = sys_fstatat(fs_fd, path, &st, AT_SYMLINK_NOFOLLOW);
+	if (r)
+		return r;
+	*seen = (struct carry_seen){
+		.ino = st.st_ino,
+		.ctime_s = st.st_ctim.tv_sec,
+		.ctime_ns = (uint32_t)st.st_ctim.tv_nsec,
+	};
+	return S_ISDIR(st.st_mode) ? count_entries(fs_fd, path, &seen->entries) : 0;
+}
+
+static int record_one(const struct carry *c, const char *path, struct vec *seen)
+{
+	struct carry_seen found;
+	int r = look_at(c->to_fd, path, &found);
 	if (r)
 		return r;
 	struct carry_seen *to = vec_add(seen);
 	if (!to)
 		return -ENOMEM;
-	*to = (struct carry_seen){
-		.path = strdup(path),
-		.ino = st.st_ino,
-		.ctime_s = st.st_ctim.tv_sec,
-		.ctime_ns = (uint32_t)st.st_ctim.tv_nsec,
-	};
+	*to = found;
+	to->path = strdup(path);
 	return to->path ? 0 : -ENOMEM;
+}
+
+bool carry_seen_holds(const struct carry_seen *s, int fs_fd)
+{
+	struct carry_seen now;
+	return look_at(fs_fd, s->path, &now) == 0 && now.ino == s->ino &&
+	       now.ctime_s == s->ctime_s && now.ctime_ns == s->ctime_ns &&
+	       now.entries == s->entries;
 }
 
 int carry_record(const struct carry *c, struct vec *seen, struct err *e)
@@ -435,52 +498,12 @@ void carry_seen_deinit(struct vec *seen)
 	vec_deinit(seen);
 }
 
-struct link_search {
-	struct vec groups;
-	size_t names;
-};
-
-static int find_link(void *ctx, const struct tree_entry *entry)
-{
-	struct link_search *search = ctx;
-	if (!S_ISREG(entry->st->st_mode) || entry->st->st_nlink < 2)
-		return 0;
-	if (++search->names > CARRY_LINK_NAMES_MAX)
-		return -EMLINK;
-	struct carry_links *group = NULL;
-	vec_each(struct carry_links, g, &search->groups)
-		if (g->ino == entry->st->st_ino)
-			group = g;
-	if (!group) {
-		group = vec_add(&search->groups);
-		if (!group)
-			return -ENOMEM;
-		group->ino = entry->st->st_ino;
-		group->nlink = entry->st->st_nlink;
-		group->names = VEC_INIT(char *);
-	}
-	char **name = vec_add(&group->names);
-	if (!name)
-		return -ENOMEM;
-	*name = strdup(entry->path);
-	return *name ? 0 : -ENOMEM;
-}
-
 int carry_find_links(int fs_fd, struct vec *groups, struct err *e)
 {
-	struct link_search search = { .groups = VEC_INIT(struct carry_links) };
-	int r = tree_walk(fs_fd, find_link, &search);
-	if (r == 0) {
-		*groups = search.groups;
-		return 0;
-	}
-	carry_links_deinit(&search.groups);
-	if (r != -EMLINK)
-		return err_set(e, -r, "cannot read the live layer: %s", strerror(-r));
-	err_set(e, EMLINK, "more than %d names of files that have several names changed since the "
-		"last checkpoint", CARRY_LINK_NAMES_MAX);
-	return err_remedy(e, "make copies instead of hard links (cp without -l, pnpm with "
-			     "package-import-method=copy)");
+	struct scan scan = SCAN_INIT;
+	int r = find_groups(&scan, fs_fd, groups);
+	scan_deinit(&scan);
+	return r ? refuse_links(r, e) : 0;
 }
 
 int carry_links_copy(struct vec *dst, const struct vec *src)

@@ -21,6 +21,7 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/vec.h"
+#include "sandbox/scan.h"
 
 /* What the caller wants carried: a path of one overlay. */
 struct carry_want {
@@ -34,6 +35,7 @@ struct carry_seen {
 	uint64_t ino;
 	int64_t ctime_s;
 	uint32_t ctime_ns;
+	size_t entries;		/* of a directory */
 };
 
 enum {
@@ -56,6 +58,7 @@ struct carry {
 	uint64_t copied_bytes;	/* not reflinked */
 	size_t files;
 	size_t reflinked;
+	bool held;		/* a file that processes hold lies in the upper */
 };
 
 /* prefix: overlay_xattr_prefix(). */
@@ -64,10 +67,11 @@ void carry_deinit(struct carry *c);
 
 /*
  * Carry all files that have several names: a copy-up of one of them would
- * part it from the others. Reads the whole frozen upper, ~4 us an entry. Must
- * come before the first carry_file(). On failure what it did is taken back.
+ * part it from the others. scan: of the frozen upper, brought up to date here;
+ * cheap where it was before the freeze. Must come before the first
+ * carry_file(). On failure what it did is taken back.
  */
-must_check int carry_links(struct carry *c, struct err *e);
+must_check int carry_links(struct carry *c, struct scan *scan, struct err *e);
 
 /*
  * Carry the file at path. 0: carried, or nothing to do (it is not in the
@@ -87,16 +91,15 @@ must_check int carry_record(const struct carry *c, struct vec *seen,
 			    struct err *e);
 void carry_seen_deinit(struct vec *seen);
 
-/* A file of a layer with more than one name. */
-struct carry_links {
-	uint64_t ino;
-	uint64_t nlink;
-	struct vec names;	/* char *, relative paths */
-};
+/*
+ * Is it still as it was recorded? ctime alone does not say: tmpfs' link()
+ * gives a directory a time that may have been there before.
+ */
+bool carry_seen_holds(const struct carry_seen *s, int fs_fd);
 
 /*
  * Find the files with several names in a layer: a vector of struct
- * carry_links.
+ * carry_links. Reads the whole layer, 4 us an entry.
  */
 must_check int carry_find_links(int fs_fd, struct vec *groups, struct err *e);
 must_check int carry_links_copy(struct vec *dst, const struct vec *src);

@@ -84,7 +84,8 @@ static int stage_choose(void *ctx, struct err *e)
 
 static int carry_mount(struct fs_undo *u, struct cut_mount *cm, struct err *e)
 {
-	int r = carry_links(&cm->carry, e);
+	struct fs_mount *m = mount_of(u, cm);
+	int r = carry_links(&cm->carry, &m->scan, e);
 	for (size_t i = 0; r == 0 && i < u->cut->n_carry; i++)
 		if (u->cut->carry[i].mount == cm->index)
 			r = carry_file(&cm->carry, u->cut->carry[i].path, e);
@@ -217,7 +218,8 @@ static void rotate(struct fs_undo *u, struct cut_mount *cm)
 	cm->old_seen = m->seen;
 	m->seen = VEC_INIT(struct carry_seen);
 	cm->old_racy = m->racy;
-	fs_mount_take_seen(m, &cm->seen);
+	fs_mount_take_seen(m, &cm->seen, cm->carry.held);
+	scan_deinit(&m->scan);
 	cm->old_links = m->links;
 	m->links = cm->carry.links;
 	cm->carry.links = VEC_INIT(struct carry_links);
@@ -234,8 +236,9 @@ static void rotate_back(struct fs_undo *u, struct cut_mount *cm)
 	m->old_mnt_id = 0;
 	m->upper = *(struct layer **)vec_at(&m->layers, 0);
 	vec_remove(&m->layers, 0);
-	fs_mount_take_seen(m, &cm->old_seen);
+	fs_mount_take_seen(m, &cm->old_seen, false);
 	m->racy = cm->old_racy;
+	scan_deinit(&m->scan);
 	carry_links_deinit(&m->links);
 	m->links = cm->old_links;
 	cm->old_links = VEC_INIT(struct carry_links);

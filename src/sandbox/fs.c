@@ -5,7 +5,8 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/statvfs.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
 #include <time.h>
 
 #include "sandbox/fs_internal.h"
@@ -58,23 +59,23 @@ static bool fine_grained(int fd)
 }
 
 /* Something in the record may be changed again without its ctime changing. */
-static bool record_is_racy(const struct layer *upper, const struct vec *seen)
+static bool record_is_racy(const struct vec *seen)
 {
 	struct timespec tick;
 	clock_gettime(CLOCK_REALTIME_COARSE, &tick);
 	vec_each(struct carry_seen, s, seen)
 		if (s->ctime_s > tick.tv_sec ||
 		    (s->ctime_s == tick.tv_sec && s->ctime_ns >= (uint32_t)tick.tv_nsec))
-			return !fine_grained(upper->dir_fd);
+			return true;
 	return false;
 }
 
-void fs_mount_take_seen(struct fs_mount *m, struct vec *seen)
+void fs_mount_take_seen(struct fs_mount *m, struct vec *seen, bool held)
 {
 	carry_seen_deinit(&m->seen);
 	m->seen = *seen;
 	*seen = VEC_INIT(struct carry_seen);
-	m->racy = record_is_racy(m->upper, &m->seen);
+	m->racy = held || (!m->fine && record_is_racy(&m->seen));
 }
 
 /* Mark the root of a new upper before the kernel reads the mark. */
@@ -159,6 +160,9 @@ int fs_prepare(struct fs_tree *t, struct err *e)
 		int r = fs_mount_prepare(t, m, e);
 		if (r)
 			return r;
+		/* The guest runs, and may get in the way: then it is done frozen. */
+		if (scan_update(&m->scan, m->upper->fs_fd))
+			scan_deinit(&m->scan);
 	}
 	t->state = FS_READY;
 	return 0;
@@ -166,17 +170,11 @@ int fs_prepare(struct fs_tree *t, struct err *e)
 
 bool fs_mount_is_clean(const struct fs_mount *m, bool writers)
 {
-	/* A carried file that someone can write to may have changed by now. */
-	if (m->racy || (writers && m->seen.n > 1))
+	if (m->racy || (m->seen.n > 1 && (writers || m->silent)))
 		return false;
-	vec_each(struct carry_seen, s, &m->seen) {
-		struct stat st;
-		if (sys_fstatat(m->upper->fs_fd, s->path, &st, AT_SYMLINK_NOFOLLOW))
+	vec_each(struct carry_seen, s, &m->seen)
+		if (!carry_seen_holds(s, m->upper->fs_fd))
 			return false;
-		if (st.st_ino != s->ino || st.st_ctim.tv_sec != s->ctime_s ||
-		    st.st_ctim.tv_nsec != (long)s->ctime_ns)
-			return false;
-	}
 	return m->seen.n > 0;
 }
 
@@ -210,11 +208,14 @@ static int first_upper(struct fs_tree *t, struct fs_mount *m, struct err *e)
 		r = m->mnt_fd = build(t, m, NULL, m->upper, e);
 	if (r >= 0)
 		r = sys_mnt_id(m->mnt_fd, &m->mnt_id);
+	m->fine = fine_grained(m->upper->dir_fd);
+	struct statfs fs;
+	m->silent = fstatfs(m->upper->fs_fd, &fs) || fs.f_type == TMPFS_MAGIC;
 	struct vec seen = VEC_INIT(struct carry_seen);
 	if (r >= 0)
 		r = carry_record(&c, &seen, e);
 	if (r == 0)
-		fs_mount_take_seen(m, &seen);
+		fs_mount_take_seen(m, &seen, false);
 	carry_deinit(&c);
 	return r;
 }
@@ -234,6 +235,7 @@ static struct fs_mount *add_mount(struct fs_tree *t, const char *target, const c
 		.layers = VEC_INIT(struct layer *),
 		.seen = VEC_INIT(struct carry_seen),
 		.links = VEC_INIT(struct carry_links),
+		.scan = SCAN_INIT,
 	};
 	return m->target && m->source ? m : NULL;
 }
@@ -323,6 +325,7 @@ void fs_tree_free(struct fs_tree *t)
 		fs_layers_deinit(&m->layers);
 		carry_seen_deinit(&m->seen);
 		carry_links_deinit(&m->links);
+		scan_deinit(&m->scan);
 		cleanup_fd(&m->base_fd);
 		free(m->target);
 		free(m->source);

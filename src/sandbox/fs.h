@@ -48,8 +48,11 @@ struct fs_mount {
 	int mnt_fd;		/* live overlay: attach it with move_mount */
 	uint64_t mnt_id;	/* of it; keeps it when attached */
 	struct vec seen;	/* struct carry_seen: upper as it began */
-	bool racy;		/* the record was too young to tell changes */
+	bool racy;		/* changes cannot be told by that record */
 	struct vec links;	/* struct carry_links in the upper as it began */
+	struct scan scan;	/* of the upper, as of the last fs_prepare() */
+	bool fine;		/* every change there has a ctime of its own */
+	bool silent;		/* ... but writing to a mapping has none: tmpfs */
 	struct layer *next_upper;	/* prepared, or NULL */
 	int next_fd;		/* prepared overlay, detached, or -1 */
 	int old_fd;		/* after a cut: the overlay before, or -1 */
@@ -92,16 +95,18 @@ must_check int fs_tree_new(struct store *store, const char *root,
 void fs_tree_free(struct fs_tree *t);
 
 /*
- * Build the next uppers and overlays ahead, where they are missing. In the
- * background: between checkpoints. Also lets go of the overlays before the
- * last cut, which can take milliseconds.
+ * Build the next uppers and overlays ahead, where they are missing, and look
+ * through what the live ones hold, so that fs_cut() has less to look at. Just
+ * before the freeze; and in the background after a checkpoint, to let go of
+ * the overlays before the last cut, which can take milliseconds.
  */
 must_check int fs_prepare(struct fs_tree *t, struct err *e);
 
 /*
  * true: no mount has changed since the last cut. All processes frozen.
- * writers: some file that was carried at the last cut (or rebuilt with its
- * hardlinks) is open for writing or mapped shared and writable now.
+ * writers: some file of the live uppers is open for writing or mapped shared
+ * and writable now. Never a wrong yes; a mount that held open files at the
+ * last cut, which may have been written through a mapping since, is a no.
  */
 bool fs_is_clean(const struct fs_tree *t, bool writers);
 bool fs_mount_is_clean(const struct fs_mount *m, bool writers);

@@ -15,7 +15,10 @@ void fs_layers_deinit(struct vec *layers);
 must_check int fs_mount_prepare(struct fs_tree *t, struct fs_mount *m, struct err *e);
 void fs_mount_unprepare(struct fs_tree *t, struct fs_mount *m);
 
-/* m->seen becomes *seen (taken); m->upper is the layer it was seen in. */
-void fs_mount_take_seen(struct fs_mount *m, struct vec *seen);
+/*
+ * m->seen becomes *seen (taken); m->upper is the layer it was seen in. held:
+ * processes hold files there, and may write to them without a trace.
+ */
+void fs_mount_take_seen(struct fs_mount *m, struct vec *seen, bool held);
 
 void fs_undo_free(struct fs_undo *u);
