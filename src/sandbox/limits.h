@@ -76,7 +76,10 @@ must_check int limits_group_attach(struct limits_group *g, pid_t pid, struct err
 /* Directory to clone into (CLONE_INTO_CGROUP; v2), or -1. Borrowed. */
 int limits_group_fd(const struct limits_group *g);
 
-/* Stop or let go all processes of the group; -EOPNOTSUPP without cgroups. */
+/*
+ * Begin to stop all processes of the group, or let them go; it takes a moment
+ * until all have. -EOPNOTSUPP without cgroups.
+ */
 must_check int limits_group_freeze(struct limits_group *g, bool frozen);
 
 struct limits_usage {

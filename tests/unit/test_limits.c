@@ -169,19 +169,36 @@ TEST(group_still_populated_is_not_taken_again)
 	spec_deinit(&spec);
 }
 
+static volatile int *beats;
+
+static int beat(void)
+{
+	for (;;) {
+		(*beats)++;
+		t_sleep_ms(1);
+	}
+}
+
 TEST(group_can_be_frozen)
 {
 	struct spec spec;
 	new_spec(&spec);
 	struct limits *l = new_limits(&spec);
 	struct limits_group *g = take(l);
-	pid_t pid = start_in(g, nap);
+	beats = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t pid = start_in(g, beat);
+	while (!*beats)
+		t_sleep_ms(1);
 	t_ok(limits_group_freeze(g, true));
-	t_sys(kill(pid, SIGTERM));
-	t_sleep_ms(20);
-	t_eq(waitpid(pid, NULL, WNOHANG), 0);
+	t_sleep_ms(50);
+	int before = *beats;
+	t_sleep_ms(50);
+	t_eq(*beats, before);
 	t_ok(limits_group_freeze(g, false));
-	t_eq(t_wait(pid), 128 + SIGTERM);
+	while (*beats == before)
+		t_sleep_ms(1);
+	t_sys(kill(pid, SIGKILL));
+	t_wait(pid);
 	limits_destroy(l);
 	spec_deinit(&spec);
 }

@@ -33,7 +33,7 @@ struct box {
 	struct spec spec;
 	struct mounts *mounts;
 	char dir[300];
-	int root_fd, upper_fd;
+	int root_fd, upper_fd, spot_fd; /* spot: for overlays of older kernels */
 	struct mounts_run run;
 	struct prog_arena arena;
 	struct prog prog;
@@ -55,6 +55,7 @@ static void build_root(struct box *b, bool points_in_base)
 	int base = make_dir(b->dir, "base");
 	int work = make_dir(b->dir, "work");
 	b->upper_fd = make_dir(b->dir, "upper");
+	b->spot_fd = make_dir(b->dir, "spot");
 	if (points_in_base)
 		t_ok_e(mounts_make_points(b->mounts, base, &e), &e);
 	const struct overlay o = {
@@ -62,7 +63,7 @@ static void build_root(struct box *b, bool points_in_base)
 		.n_lowers = 1,
 		.upper_fd = b->upper_fd,
 		.work_fd = work,
-		.scratch_fd = -1,
+		.scratch_fd = b->spot_fd,
 		.userxattr = sys_in_userns(),
 	};
 	b->root_fd = (int)t_ok_e(overlay_build(&o, &e), &e);
@@ -146,6 +147,7 @@ static void box_deinit(struct box *b)
 	spec_deinit(&b->spec);
 	close(b->root_fd);
 	close(b->upper_fd);
+	close(b->spot_fd);
 }
 
 /* The whole of a scenario in a process of its own, since it changes ids. */
@@ -524,7 +526,7 @@ static void count_points(uid_t uid)
 				.n_lowers = 1,
 				.upper_fd = b.upper_fd,
 				.work_fd = work,
-				.scratch_fd = -1,
+				.scratch_fd = b.spot_fd,
 				.userxattr = sys_in_userns(),
 			};
 			b.root_fd = (int)t_ok_e(overlay_build(&o, &e), &e);
