@@ -245,6 +245,7 @@ static void drop_gone(struct collect *c)
 static void note_stop(struct frozen_thread *t, const struct sys_stop *stop)
 {
 	t->stopped = true;
+	t->settled = false;
 	t->stop = FREEZE_TRAP;
 	if (stop->kind == SYS_STOP_GROUP) {
 		t->stop = FREEZE_GROUP;
@@ -437,7 +438,8 @@ static int run_vfork_children(struct collect *c, const struct frozen_proc *p)
 			continue;
 		struct frozen_thread *t = frozen_thread(child, 0);
 		int sig = t->stop == FREEZE_SIGNAL ? t->kept.si_signo : 0;
-		if (sys_ptrace_cont(t->tid, sig) == 0) {
+		if (interrupt_settle(c->freezer, child->pid, t) == 0 &&
+		    sys_ptrace_cont(t->tid, sig) == 0) {
 			t->stopped = child->settled = false;
 			n++;
 		}

@@ -87,7 +87,7 @@ bool freezer_take(struct freezer *z, pid_t tid)
 }
 
 /* Let go a leftover that has stopped. True: we are done with it. */
-static bool settle_one(struct leftover *left)
+static bool settle_one(struct freezer *z, struct leftover *left)
 {
 	struct sys_stop stop;
 	int r = sys_wait_stop(NULL, left->tid, 0, &stop);
@@ -95,6 +95,10 @@ static bool settle_one(struct leftover *left)
 		return true;
 	if (r == 0 && stop.kind == SYS_STOP_SIGNAL)
 		left->sig = stop.sig;
+	/* a call that we interrupted must not end with EINTR here either */
+	struct frozen_thread t = { .tid = left->tid };
+	if (r == 0)
+		r = interrupt_settle(z, left->tid, &t);
 	/* ESRCH: it runs, or was killed this instant: its stop or its end is
 	 * still to be waited for */
 	return sys_ptrace_detach(left->tid, left->sig) == 0;
@@ -103,13 +107,18 @@ static bool settle_one(struct leftover *left)
 size_t freezer_settle(struct freezer *z)
 {
 	for (size_t i = z->leftovers.n; i--;)
-		if (settle_one(vec_at(&z->leftovers, i)))
+		if (settle_one(z, vec_at(&z->leftovers, i)))
 			vec_remove(&z->leftovers, i);
 	return z->leftovers.n;
 }
 
-int thread_release(struct frozen_thread *t)
+/* Let one stopped thread go on as it was; -ESRCH: it was killed. */
+static int release_thread(struct freezer *z, pid_t pid, struct frozen_thread *t)
 {
+	/* an attempt that failed had not come to it yet; at worst it sees
+	 * EINTR, which is no reason to keep it stopped */
+	int settled = interrupt_settle(z, pid, t);
+	(void)settled;
 	int sig = t->stop == FREEZE_SIGNAL ? t->kept.si_signo : 0;
 	if (sig && t->at_signal) {
 		/* it stands at our SIGTRAP: exchange that for what it had */
@@ -145,7 +154,7 @@ static void release_all(struct frozen *f)
 		vec_each(struct frozen_thread, t, &p->threads) {
 			if (!t->stopped && t->stop != FREEZE_DEAD)
 				await_stop(f, t, deadline_ns);
-			if (t->stopped && thread_release(t) == 0)
+			if (t->stopped && release_thread(f->freezer, p->pid, t) == 0)
 				continue;
 			int sig = t->stopped && t->stop == FREEZE_SIGNAL ?
 					  t->kept.si_signo : 0;

@@ -50,6 +50,7 @@ struct frozen_thread {
 	int group_signal;	/* FREEZE_GROUP: SIGSTOP, SIGTSTP... */
 	struct user_regs_struct regs;
 	bool stopped;		/* always, but for FREEZE_DEAD */
+	bool settled;		/* regs are valid, see above */
 	bool restarts;		/* regs were changed to start a call again */
 	bool at_signal;		/* remote code ran: it now stands at SIGTRAP */
 };

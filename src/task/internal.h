@@ -55,9 +55,6 @@ must_check int collect_ns_pid(struct collect *c, pid_t pid, pid_t tid);
 int collect_refuse(struct collect *c, pid_t pid, int code, const char *what,
 		   struct err *e);
 
-/* Let one stopped thread go on as it was; -ESRCH: it was killed. */
-must_check int thread_release(struct frozen_thread *t);
-
 /* Remember a thread that could not be released; freezer_settle() will. */
 void freezer_leave(struct freezer *z, pid_t tid, int sig);
 

@@ -106,16 +106,21 @@ static int leave_critical_section(struct frozen_thread *t)
 
 int interrupt_settle(struct freezer *z, pid_t pid, struct frozen_thread *t)
 {
+	if (t->settled)
+		return 0;
 	int r = sys_ptrace_get_regs(t->tid, &t->regs);
 	if (r < 0)
 		return r;
-	if (t->regs.cs != USER_CS_64)
+	if (t->regs.cs != USER_CS_64) {
+		t->settled = true;
 		return 0;	/* 32-bit code is refused by whoever saves it */
+	}
 	if ((int64_t)t->regs.orig_rax >= 0)
 		r = restart_call(z, pid, t);
 	else
 		r = leave_critical_section(t);
-	if (r <= 0)
-		return r;
-	return sys_ptrace_set_regs(t->tid, &t->regs);
+	if (r > 0)
+		r = sys_ptrace_set_regs(t->tid, &t->regs);
+	t->settled = r == 0;
+	return r;
 }

@@ -117,6 +117,12 @@ static inline void write_text(const char *path, const char *text)
 /* Go on as an ordinary user who is root in a user namespace of its own. */
 static inline void become_rootless(void)
 {
+	char denied[8] = "";
+	int fd = open("/proc/self/setgroups", O_RDONLY | O_CLOEXEC);
+	if (fd >= 0 && read(fd, denied, 4) == 4 && !strcmp(denied, "deny"))
+		t_skip("already in a user namespace: the other test covers it");
+	if (fd >= 0)
+		close(fd);
 	uid_t uid = getuid() ? getuid() : 65534;
 	t_become(uid, uid);
 	/* dropping ids made us undumpable, and the maps root's */

@@ -971,6 +971,38 @@ TEST(each_failing_call_leaves_the_tree_running, .timeout_s = 60)
 	pidns_end(pid1);
 }
 
+TEST(a_failed_freeze_leaves_sleepers_undisturbed, .timeout_s = 60)
+{
+	struct board *b = board_new();
+	pid_t pid1 = pidns_start(start_sleepers, b);
+	sys_features();
+	struct freezer *z = new_freezer();
+	for (int i = 0; i < SLEEPERS; i++)
+		board_await(&b->count[i], 3);
+	int failed = 0;
+	for (uint64_t n = 1; n <= 300; n++) {
+		struct frozen *f = NULL;
+		sys_fault_arm(n, EIO);
+		if (freeze_tree(z, pid1, &f, NULL))
+			failed++;
+		else
+			thaw(f);
+		sys_fault_arm(0, 0);
+		for (int i = 0; i < 2000 && freezer_settle(z); i++)
+			t_sleep_ms(1);
+		if (n % 4 == 0)
+			t_sleep_ms(4);
+	}
+	for (int i = 0; i < SLEEPERS; i++)
+		board_await_more(&b->count[i], 3);
+	t_note("%d of 300 freezes failed", failed);
+	if (b->wrong)
+		t_fail("guests saw %d wrong results, the last %d",
+		       (int)b->wrong, (int)b->wrong_what);
+	freezer_free(z);
+	pidns_end(pid1);
+}
+
 /* --- how long it takes --- */
 
 static void idle(struct board *b)
