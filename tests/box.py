@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import time
 from typing import Any
 
-from keeper import Keeper, Tool
+from keeper import Keeper, Tool, keeper_pid
 
 WORK = "/w"     # where things happen in every sandbox
+REMOVE_S = 10
 
 
 class Failed(Exception):
@@ -79,5 +83,14 @@ class Box:
         return [Box(self.tool, name) for name in names]
 
     def remove(self) -> None:
+        """Remove the sandbox; a keeper that does not answer is killed, and
+        that is a failure."""
         self.keeper.close()
-        self.tool.run("rm", self.name)
+        pid = keeper_pid(self.name)
+        try:
+            self.tool.run("rm", self.name, timeout_s=REMOVE_S)
+        except subprocess.TimeoutExpired:
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+            self.tool.run("gc", timeout_s=REMOVE_S)
+            raise Failed(f"{self.name} could not be removed within {REMOVE_S} s") from None

@@ -38,6 +38,14 @@ def runtime_dir() -> Path:
     return Path(f"/tmp/mulligan-{os.geteuid()}")
 
 
+def keeper_pid(name: str) -> int:
+    """Process id of the keeper of a sandbox, 0 if there is none."""
+    try:
+        return int((runtime_dir() / name / "pid").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 class Keeper:
     """One connection to the keeper of a sandbox; one request at a time."""
 

@@ -268,6 +268,18 @@ def alone(build: Path, guest: Guest) -> None:
                      f"{' before the go' if early is not None else ''}")
 
 
+def remove_all(boxes: list[Box]) -> None:
+    """Remove every one; the first failure is told after the last is gone."""
+    failures = []
+    for box in boxes:
+        try:
+            box.remove()
+        except Failed as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]
+
+
 class Runner:
     """Runs the cases in a few threads and prints TAP in the order of ends."""
 
@@ -318,8 +330,7 @@ class Runner:
             mode.run(case)
         finally:
             if not self.args.keep:
-                for each in boxes:
-                    each.remove()
+                remove_all(boxes)
 
     def run(self, cases: list[tuple[Guest, Mode]]) -> int:
         print(f"TAP version 13\n1..{len(cases)}", flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 
@@ -20,7 +21,8 @@ def exec_gives_both_streams_and_the_code(g: Ground) -> None:
 @test
 def exec_json_has_the_fields_of_the_contract(g: Ground) -> None:
     g.create()
-    done = g.tool.json("exec", "one", "--", "sh", "-c", "printf abc; kill -TERM $$")
+    ran = g.tool.run("exec", "--json", "one", "--", "sh", "-c", "printf abc; kill -TERM $$")
+    done = json.loads(ran.stdout)
     equal(done["stdout"], "abc")
     equal(done["stdout_bytes"], 3)
     equal(done["signal"], 15)

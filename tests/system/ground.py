@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -84,9 +85,12 @@ class Ground:
         for box in self.boxes:
             try:
                 box.remove()
-            except OSError:
+            except (OSError, Failed):
                 pass
-        self.tool.run("rm", "--all")
+        try:
+            self.tool.run("rm", "--all", timeout_s=20)
+        except subprocess.TimeoutExpired:
+            print("# sandboxes are left: 'rm --all' did not end", flush=True)
         shutil.rmtree(self.top, ignore_errors=True)
 
 
