@@ -63,6 +63,9 @@ void run_set_slot(unsigned int slot, uint64_t value);
 /* Wake every process that sleeps on a word. */
 void run_wake(uint32_t *word);
 
+/* Sleep while a word has the value seen; may return early. */
+void run_sleep(uint32_t *word, uint32_t seen);
+
 /* The request loop of a template; socket is its first keeper's. */
 __attribute__((noreturn)) void puppet_template(void);
 

@@ -52,7 +52,7 @@ void run_wake(uint32_t *word)
 	raw_syscall3(__NR_futex, (long)word, FUTEX_WAKE, 0x7fffffff);
 }
 
-static void run_sleep(uint32_t *word, uint32_t seen)
+void run_sleep(uint32_t *word, uint32_t seen)
 {
 	raw_syscall4(__NR_futex, (long)word, FUTEX_WAIT, seen, 0);
 }

@@ -11,7 +11,9 @@
  * default back before it forks anything.
  *
  * PID 1 of a new incarnation shares this address space until it has forked
- * its tree and executed mulligan-init; the keeper sends nothing in between.
+ * its tree and executed mulligan-init, or died: the kernel then clears
+ * `pid1_shares` (CLONE_CHILD_CLEARTID), and only then the next request, of
+ * whichever keeper, is served.
  */
 #include "puppet/internal.h"
 
@@ -31,6 +33,7 @@ enum {
 static struct pollfd client[CLIENTS_MAX];
 static unsigned int n_clients;
 static uint64_t arena_bytes;	/* of the arena now mapped, 0: none */
+static uint32_t pid1_shares;	/* 1: a PID 1 uses this memory */
 
 /* PID 1's stack (0) and this loop's (1) lie behind the threads' work areas. */
 static uint64_t spare_stack_top(unsigned int i)
@@ -143,13 +146,24 @@ static long serve_spawn(int *pidfd)
 		run_set_slot(i - 2, (uint64_t)message.control.fd[i]);
 	struct clone_args args;
 	memset(&args, 0, sizeof(args));
-	args.flags = request.clone_flags | CLONE_VM | CLONE_PIDFD;
+	args.flags = request.clone_flags | CLONE_VM | CLONE_PIDFD | CLONE_CHILD_CLEARTID;
+	args.child_tid = (uint64_t)&pid1_shares;
 	args.exit_signal = SIGNAL_CHILD;
 	args.pidfd = (uint64_t)pidfd;
 	args.stack = spare_stack_top(0) - PUP_WORK_BYTES + 64;
 	args.stack_size = PUP_WORK_BYTES - 64;
-	return raw_clone3_call(__NR_clone3, &args, sizeof(args), pid1_main,
-			       (void *)request.program);
+	pid1_shares = 1;
+	ret = raw_clone3_call(__NR_clone3, &args, sizeof(args), pid1_main,
+			      (void *)request.program);
+	if (ret < 0)
+		pid1_shares = 0;
+	return ret;
+}
+
+static void await_pid1(void)
+{
+	while (__atomic_load_n(&pid1_shares, __ATOMIC_SEQ_CST))
+		run_sleep(&pid1_shares, 1);
 }
 
 static void serve(unsigned int i)
@@ -163,6 +177,7 @@ static void serve(unsigned int i)
 	struct run_error err = { 0, 0 };
 	int pidfd = -1;
 	bool keep_fds = false, is_child = false;
+	await_pid1();
 	unmap_arena();
 	if (ret != sizeof(request) || request.magic != PUP_MAGIC) {
 		ret = -EPROTO;

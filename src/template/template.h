@@ -45,8 +45,8 @@ must_check int template_run(const struct template *t, struct prog_arena *arena,
 			    struct err *e);
 
 /*
- * Clone PID 1 of a new incarnation: it shares the template's memory, so
- * nothing may be asked of the template until PID 1 has executed or died.
+ * Clone PID 1 of a new incarnation. It shares the template's memory: the
+ * next request waits until PID 1 has executed or died.
  * fds are slots 0.. of the program and inherited by PID 1. Returns a pidfd
  * through *pidfd and the pid in the keeper's namespace.
  */
