@@ -115,7 +115,7 @@ static int add_personality(scmp_filter_ctx ctx)
 	int r = 0;
 	for (size_t i = 0; !r && i < sizeof(values) / sizeof(*values); i++)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(personality), 1,
-				     SCMP_A0(SCMP_CMP_EQ, values[i]));
+				     SCMP_A0(SCMP_CMP_EQ, values[i], 0));
 	return r;
 }
 

@@ -238,10 +238,14 @@ static int sweep_sandbox(int parent_fd, const char *name)
 	return stayed;
 }
 
+/* Whether a directory is one of the sandbox's, or of any for NULL. */
 static bool belongs(const char *dir, const char *name)
 {
-	size_t n = strlen(name);
-	return !strncmp(dir, name, n) && dir[n] == '.' && strlen(dir + n) == 9;
+	const char *dot = strrchr(dir, '.');
+	if (!dot || strspn(dot + 1, "0123456789abcdef") != 8 || dot[9])
+		return false;
+	size_t n = (size_t)(dot - dir);
+	return !name || (strlen(name) == n && !strncmp(dir, name, n));
 }
 
 static int sweep_place(const char *path, const char *name)

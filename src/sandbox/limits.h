@@ -94,7 +94,8 @@ struct limits_usage {
 must_check int limits_group_usage(const struct limits_group *g, struct limits_usage *out);
 
 /*
- * Remove what a dead keeper of this sandbox left behind. Returns how many
+ * Remove what dead keepers of this sandbox (NULL: of all sandboxes) left
+ * behind; what a living keeper uses is locked and stays. Returns how many
  * directories could not be removed because processes are still in them.
  */
 must_check int limits_gc(const char *name, struct err *e);

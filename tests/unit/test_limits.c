@@ -219,6 +219,14 @@ TEST(gc_removes_what_a_dead_keeper_left_and_nothing_else)
 	}
 	t_join(dead);
 	t_eq(t_ok_e(limits_gc(spec.name, &e), &e), 0);
+	dead = t_fork();
+	if (!dead) {
+		struct limits *l = new_limits(&spec);
+		take(l);
+		_exit(0);
+	}
+	t_join(dead);
+	t_ok_e(limits_gc(NULL, &e), &e);
 	/* mine is in use: still whole */
 	pid_t pid = start_in(g, nap);
 	t_sys(kill(pid, SIGKILL));
