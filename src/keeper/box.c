@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "keeper/dispatch.h"
 #include "keeper/nodes.h"
+#include "keeper/turns.h"
 #include "keeper/watch.h"
 #include "restore/restore.h"
 #include "sandbox/fs.h"
@@ -55,6 +56,7 @@ int box_init(struct box *b, int runtime_fd, struct err *e)
 		.error = ERR_INIT,
 		.image.lock_fd = -1,
 		.init_fd = -1,
+		.turns_fd = -1,
 		.dying = VEC_INIT(struct incarnation *),
 		.nodes = VEC_INIT(struct node *),
 		.background.run = box_background_run,
@@ -253,7 +255,13 @@ int box_build(struct box *b, struct node *node, struct incarnation **out,
 				    "of checkpoint %s any more", node->id);
 		return err_remedy(e, "roll back to another checkpoint");
 	}
-	return incarnation_build(&b->engine, node->checkpoint, &options, out, times, e);
+	pid_t template = node->checkpoint->template.pid;
+	int r = turn_take(b->turns_fd, template, e);
+	if (r)
+		return r;
+	r = incarnation_build(&b->engine, node->checkpoint, &options, out, times, e);
+	turn_give(b->turns_fd, template);
+	return r;
 }
 
 int box_rollback(struct box *b, struct node *node, struct box_rollback *out, struct err *e)

@@ -94,6 +94,7 @@ struct box {
 
 	struct store *store;
 	struct image image;
+	int turns_fd;			/* see turns.h */
 	bool engine_made;
 	struct engine engine;
 	struct commands *commands;

@@ -1,10 +1,12 @@
 /* box_checkpoint.c - what the keeper adds to a checkpoint: handles, and the tree. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "checkpoint/checkpoint.h"
 #include "keeper/box.h"
 #include "keeper/nodes.h"
+#include "keeper/turns.h"
 
 struct taking {
 	struct box *box;
@@ -48,6 +50,56 @@ static void settle_commands(struct commands *t)
 	}
 }
 
+static int by_pid(const void *a, const void *b)
+{
+	const pid_t *x = a, *y = b;
+	return (*x > *y) - (*x < *y);
+}
+
+/* Any ancestor's template may be forked for the new one: take turns at all. */
+static int turns_take(struct box *b, struct vec *held, struct err *e)
+{
+	*held = VEC_INIT(pid_t);
+	for (const struct node *n = b->head; n; n = n->parent) {
+		pid_t *pid = n->checkpoint->template.socket >= 0 ? vec_add(held) : NULL;
+		if (pid)
+			*pid = n->checkpoint->template.pid;
+		else if (n->checkpoint->template.socket >= 0)
+			return err_set(e, ENOMEM, "no memory for a checkpoint");
+	}
+	if (held->n)
+		qsort(held->data, held->n, sizeof(pid_t), by_pid);
+	vec_each(pid_t, pid, held) {
+		int r = turn_take(b->turns_fd, *pid, e);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+static void turns_give(struct box *b, struct vec *held)
+{
+	vec_each(pid_t, pid, held)
+		turn_give(b->turns_fd, *pid);
+	vec_deinit(held);
+}
+
+static int take(struct box *b, struct taking *t, struct checkpoint_stats *stats, struct err *e)
+{
+	const struct checkpoint_hooks hooks = { .ctx = t, .frozen = frozen };
+	struct vec outers, held = VEC_INIT(pid_t);
+	int r = outers_of(b->commands, &outers);
+	if (r)
+		err_set(e, -r, "no memory for the commands' streams");
+	else
+		r = turns_take(b, &held, e);
+	if (!r)
+		r = checkpoint_take(b->live, &outers, &hooks, &t->node->checkpoint, stats, e);
+	turns_give(b, &held);
+	vec_deinit(&outers);
+	return r;
+}
+
 int box_checkpoint(struct box *b, const char *tag, struct box_checkpoint *out, struct err *e)
 {
 	if (!b->live) {
@@ -56,7 +108,6 @@ int box_checkpoint(struct box *b, const char *tag, struct box_checkpoint *out, s
 		return err_remedy(e, "`mulligan rollback %s` revives it", b->place.name);
 	}
 	struct taking taking = { .box = b };
-	const struct checkpoint_hooks hooks = { .ctx = &taking, .frozen = frozen };
 	*out = (struct box_checkpoint){ .incremental = b->head != node_first(b) };
 	settle_commands(b->commands);
 	if (vec_reserve(&b->nodes, b->nodes.n + 1))
@@ -64,14 +115,7 @@ int box_checkpoint(struct box *b, const char *tag, struct box_checkpoint *out, s
 	int r = node_new(tag, b->head, &taking.node, e);
 	if (r)
 		return r;
-	struct vec outers;
-	r = outers_of(b->commands, &outers);
-	if (r)
-		err_set(e, -r, "no memory for the commands' streams");
-	if (!r)
-		r = checkpoint_take(b->live, &outers, &hooks, &taking.node->checkpoint, &out->stats,
-				    e);
-	vec_deinit(&outers);
+	r = take(b, &taking, &out->stats, e);
 	if (r) {
 		node_free(taking.node);
 		if (e && e->broken)

@@ -18,6 +18,7 @@
 #include "checkpoint/checkpoint.h"
 #include "keeper/box.h"
 #include "keeper/nodes.h"
+#include "keeper/turns.h"
 #include "keeper/watch.h"
 #include "sandbox/userns.h"
 #include "store/manifest.h"
@@ -176,6 +177,9 @@ static int create_engine(void *ctx, struct err *e)
 static int create_first(void *ctx, struct err *e)
 {
 	struct create *c = ctx;
+	c->box->turns_fd = turns_open(e);
+	if (c->box->turns_fd < 0)
+		return c->box->turns_fd;
 	int r = node_new(NULL, NULL, &c->first, e);
 	if (!r)
 		r = checkpoint_first(&c->first->checkpoint, e);

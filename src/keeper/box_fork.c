@@ -5,7 +5,9 @@
  * must not share is given up or made anew, in this order:
  *
  *	given up (without killing, removing or unlocking anything):
- *	    clients and their requests, the parent's place, epoll and offspring
+ *	    the parent's epoll: what the child would take off it, the parent
+ *	    would not hear of any more
+ *	    clients and their requests, the parent's place and offspring
  *	    the live incarnation and the standby
  *	    the parent's connections to templates (two clients on one socket
  *	    would steal each other's replies)
@@ -28,6 +30,7 @@
 #include "base/clock.h"
 #include "keeper/box.h"
 #include "keeper/nodes.h"
+#include "keeper/turns.h"
 #include "keeper/watch.h"
 #include "restore/restore.h"
 #include "sandbox/fs.h"
@@ -144,8 +147,13 @@ static int connections_make(struct box *b, struct vec *connections, struct err *
 	vec_each(struct node *, n, &b->nodes) {
 		struct template *t = vec_add(connections);
 		*t = TEMPLATE_INIT;
-		if ((*n)->checkpoint->template.socket >= 0)
-			r = checkpoint_attach((*n)->checkpoint, t, e);
+		const struct checkpoint *c = (*n)->checkpoint;
+		if (c->template.socket >= 0)
+			r = turn_take(b->turns_fd, c->template.pid, e);
+		if (r == 0 && c->template.socket >= 0) {
+			r = checkpoint_attach(c, t, e);
+			turn_give(b->turns_fd, c->template.pid);
+		}
 		if (r) {
 			connections_close(connections);
 			return r;
@@ -197,9 +205,6 @@ static int become_separate(struct box *b, struct err *e)
 	int r = limits_create(&b->engine.spec, &b->engine.limits, e);
 	if (r)
 		return r;
-	r = loop_after_fork(&b->loop);
-	if (r)
-		return err_set(e, -r, "make an event loop: %s", strerror(-r));
 	b->listen_source = (struct loop_source){
 		.fd = b->place.listen_fd,
 		.ready = b->listen_source.ready,
@@ -230,12 +235,17 @@ static int become_alive(struct box *b, struct node *node, struct err *e)
 static int become(struct box *b, struct node *node, struct fork_child *self, struct vec *connections,
 		  struct err *e)
 {
+	/* first: what is taken off the loop now must stay on the parent's */
+	int r = loop_after_fork(&b->loop);
+	if (r)
+		err_set(e, -r, "make an event loop: %s", strerror(-r));
 	give_up_sources(b);
 	give_up_lives(b);
 	connections_take(b, connections);
 	b->state = BOX_STARTING;
 	b->quiet = true;
-	int r = become_named(b, self, e);
+	if (!r)
+		r = become_named(b, self, e);
 	if (!r)
 		r = become_separate(b, e);
 	if (!r)

@@ -72,7 +72,9 @@ must_check int loop_run(struct loop *l);
 void loop_stop(struct loop *l);
 
 /*
- * In the child of a fork(): an epoll of its own, with all sources that are in
- * the loop. Remove those that stay with the parent first.
+ * In the child of a fork(), before anything else touches the loop: an epoll of
+ * its own with the same sources. The old one is shared with the parent: what
+ * the child removed from it would be lost for the parent. On failure the loop
+ * has none, and only removing is allowed.
  */
 must_check int loop_after_fork(struct loop *l);

@@ -64,10 +64,13 @@ static void watch_feed(struct watcher *w)
 {
 	struct commands *t = w->box->commands;
 	if (w->input.len) {
-		long n = command_write(t, w->command, w->input.data, w->input.len);
-		if (n < 0)
-			n = (long)w->input.len;	/* nobody reads it: drop it */
-		buf_consume(&w->input, (size_t)n);
+		/* `input_room` may come during the call: leave nothing for it */
+		struct buf bytes = w->input;
+		w->input = BUF_INIT;
+		long n = command_write(t, w->command, bytes.data, bytes.len);
+		if (n >= 0)	/* else nobody reads it any more: drop it */
+			buf_add(&w->input, bytes.data + n, bytes.len - (size_t)n);
+		buf_deinit(&bytes);
 	}
 	request_hold(w->rq, w->input.len > 0);
 	if (!w->input.len && w->input_ends)
