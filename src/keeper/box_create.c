@@ -100,12 +100,6 @@ struct create {
 	struct stage_times build_times;
 };
 
-static int create_check(void *ctx, struct err *e)
-{
-	struct create *c = ctx;
-	return spec_check(&c->box->spec, e);
-}
-
 static int create_namespaces(void *ctx, struct err *e)
 {
 	struct create *c = ctx;
@@ -211,7 +205,6 @@ static int create_start(void *ctx, struct err *e)
 }
 
 static const struct stage create_stages[] = {
-	{ .name = "check", .run = create_check },
 	{ .name = "namespaces", .run = create_namespaces },
 	{ .name = "store", .run = create_store },
 	{ .name = "base", .run = create_base },

@@ -171,6 +171,8 @@ int method_create(struct request *rq, json_t **result, struct err *e)
 	struct stage_times times = { 0 };
 	int r = take_spec(rq->params, &b->spec, e);
 	if (!r)
+		r = spec_check(&b->spec, e);
+	if (!r)
 		r = claim(b, json_get_string(rq->params, "name", NULL), e);
 	if (!r)
 		r = box_create(b, &times, e);
