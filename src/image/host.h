@@ -25,5 +25,11 @@ enum {
  */
 must_check int host_digest(uint64_t *digest, struct err *e);
 
+/*
+ * Fill the empty directory skin_fd with directories as `source` has them, down
+ * to where packages are put: see image_skin().
+ */
+must_check int host_fill_skin(int skin_fd, const char *source, struct err *e);
+
 /* Fill the empty directory root_fd. */
 must_check int host_fill(int root_fd, struct err *e);

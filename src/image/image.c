@@ -114,8 +114,35 @@ static int take_base(struct store *s, const char *name, struct image *image)
 	return r;
 }
 
+/* A directory of that name in dir_fd, made and opened. */
+static int make_dir(int dir_fd, const char *name)
+{
+	int r = sys_mkdirat(dir_fd, name, 0700);
+	return r ? r : sys_openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+}
+
+static int fill_skins(int skins_fd, const struct image *image, struct err *e)
+{
+	int r = 0;
+	vec_each(struct image_mount, m, &image->mounts) {
+		if (r || m->readonly)
+			continue;
+		scoped_fd int fd = make_dir(skins_fd, m->target + 1);
+		r = fd < 0 ? err_set(e, -fd, "cannot make a skin of '%s': %s", m->target,
+				     strerror(-fd))
+			   : host_fill_skin(fd, m->source, e);
+	}
+	return r;
+}
+
+static int fill_base(int fd, const struct image *image, bool skins, struct err *e)
+{
+	return skins ? fill_skins(fd, image, e) : host_fill(fd, e);
+}
+
 /* Build it under another name; the rename decides who was first. */
-static int make_base(struct store *s, const char *name, struct err *e)
+static int make_part(struct store *s, const char *name, const struct image *image, bool skins,
+		     struct err *e)
 {
 	char id[STORE_ID_BYTES], temporary[STORE_ID_BYTES + 1];
 	int r = store_new_id(id, e);
@@ -123,13 +150,13 @@ static int make_base(struct store *s, const char *name, struct err *e)
 		return r;
 	snprintf(temporary, sizeof(temporary), ".%s", id);
 	int bases = store_bases_fd(s);
-	r = sys_mkdirat(bases, temporary, 0700);
-	scoped_fd int fd = r ? r
-			     : sys_openat(bases, temporary, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-	if (fd < 0)
-		return err_set(e, -fd, "cannot make a base in '%s': %s", store_path(s),
-			       strerror(-fd));
-	r = host_fill(fd, e);
+	scoped_fd int fd = make_dir(bases, temporary);
+	if (fd < 0) {
+		err_set(e, -fd, "cannot make a base in '%s': %s", store_path(s), strerror(-fd));
+		r = fd;
+	} else {
+		r = fill_base(fd, image, skins, e);
+	}
 	if (r == 0) {
 		r = sys_renameat2(bases, temporary, bases, name, RENAME_NOREPLACE);
 		if (r == 0)
@@ -143,6 +170,33 @@ static int make_base(struct store *s, const char *name, struct err *e)
 	return r == -EEXIST ? 0 : r;
 }
 
+/* The skins come first: who sees the base sees them. */
+static int make_base(struct store *s, const char *name, const struct image *image, struct err *e)
+{
+	char skin[64];
+	struct stat st;
+	snprintf(skin, sizeof(skin), "%s.skin", name);
+	bool wanted = sys_in_userns() &&
+		      sys_fstatat(store_bases_fd(s), skin, &st, AT_SYMLINK_NOFOLLOW);
+	int r = wanted ? make_part(s, skin, image, true, e) : 0;
+	return r ? r : make_part(s, name, image, false, e);
+}
+
+char *image_skin(const char *root, const char *target)
+{
+	const char *base = strrchr(root, '/');
+	char *path;
+	struct stat st;
+	/* Only of a base that was made here. */
+	if (!base || base - root < 6 || strncmp(base - 6, "/bases/host-", 12) ||
+	    asprintf(&path, "%s.skin%s", root, target) < 0)
+		return NULL;
+	if (sys_fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
+		return path;
+	free(path);
+	return NULL;
+}
+
 static int open_host(struct store *s, const char *name, bool make, struct image *image,
 		     struct err *e)
 {
@@ -150,9 +204,12 @@ static int open_host(struct store *s, const char *name, bool make, struct image 
 	scoped_fd int lock = store_lock(s, LOCK_SH, e);
 	if (lock < 0)
 		return lock;
-	int r = take_base(s, name, image);
+	int r = add_host_dirs(image, e);
+	if (r)
+		return r;
+	r = take_base(s, name, image);
 	if (r == -ENOENT && make) {
-		r = make_base(s, name, e);
+		r = make_base(s, name, image, e);
 		if (r)
 			return r;
 		r = take_base(s, name, image);
@@ -161,9 +218,7 @@ static int open_host(struct store *s, const char *name, bool make, struct image 
 		return err_set(e, -r, "cannot use the base '%s/bases/%s': %s", store_path(s), name,
 			       strerror(-r));
 	image->name = strdup("host");
-	if (!image->name)
-		return no_memory(e);
-	return add_host_dirs(image, e);
+	return image->name ? 0 : no_memory(e);
 }
 
 int image_open_host(struct store *s, struct image *out, struct err *e)

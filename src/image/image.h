@@ -44,3 +44,12 @@ must_check int image_open_again(struct store *s, const char *name,
 				const char *root, struct image *out,
 				struct err *e);
 void image_close(struct image *image);
+
+/*
+ * In a user namespace the machine's directories belong to nobody it knows, and
+ * even its root may not write in them. A skin is a tree of empty directories
+ * of ours that lies over such a volume, so that files can be made, replaced
+ * and removed in them. The path of the skin for a volume's target over the
+ * base `root`, malloced; NULL: there is none.
+ */
+char *image_skin(const char *root, const char *target);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "sandbox/fs_internal.h"
 #include "sandbox/overlay.h"
 #include "store/tree.h"
 #include "sys/file.h"
@@ -14,6 +15,8 @@ enum { COMPARE_CHUNK = 64 << 10 };
 
 /* One state of one mount. */
 struct side {
+	const char *root;		/* base of "/": it may have skins */
+	const char *target;
 	const char *source;
 	const struct vec *layers;	/* struct layer *, newest first */
 	const struct layer *top;	/* live upper above them, or NULL */
@@ -46,25 +49,33 @@ static int open_view(const struct side *s, bool userxattr, struct err *e)
 	if (base < 0)
 		return err_set(e, -base, "cannot open the base directory '%s': %s", s->source,
 			       strerror(-base));
-	int fds[OVERLAY_LOWERS_MAX + 2];
+	int fds[OVERLAY_LOWERS_MAX + 3];
 	size_t n = 0;
-	if (s->layers->n > OVERLAY_LOWERS_MAX - 2)
+	if (s->layers->n > OVERLAY_LOWERS_MAX - 3)
 		return err_set(e, E2BIG, "too many layers to compare");
 	if (s->top)
 		fds[n++] = s->top->fs_fd;
 	vec_each(struct layer *, l, s->layers)
 		fds[n++] = (*l)->fs_fd;
+	scoped_fd int skin = -1;
+	int r = fs_open_skin(s->root, s->target, &skin);
+	if (r)
+		return err_set(e, -r, "cannot open the skin of '%s': %s", s->target, strerror(-r));
+	if (skin >= 0)
+		fds[n++] = skin;
 	if (!n)
 		return take_fd(&base);
 	fds[n++] = base;
 	/* The newest layer's own directory will do to mount on for a moment. */
-	const struct layer *newest = s->top ? s->top : *(struct layer **)vec_at(s->layers, 0);
+	const struct layer *newest = s->top	    ? s->top
+				     : s->layers->n ? *(struct layer **)vec_at(s->layers, 0)
+						    : NULL;
 	struct overlay o = {
 		.lower_fds = fds,
 		.n_lowers = n,
 		.upper_fd = -1,
 		.work_fd = -1,
-		.scratch_fd = newest->dir_fd,
+		.scratch_fd = newest ? newest->dir_fd : -1,
 		.userxattr = userxattr,
 	};
 	return overlay_build(&o, e);
@@ -413,6 +424,13 @@ static const struct fs_snapshot_mount *mount_at(const struct fs_snapshot *s, con
 	return NULL;
 }
 
+static struct side side_of(const struct fs_snapshot *s, const struct fs_snapshot_mount *sm)
+{
+	const struct fs_snapshot_mount *root = vec_at(&s->mounts, 0);
+	return (struct side){ .root = root->source, .target = sm->target, .source = sm->source,
+			      .layers = &sm->layers };
+}
+
 int diff_snapshots(const struct fs_snapshot *a, const struct fs_snapshot *b, struct vec *files,
 		   struct err *e)
 {
@@ -425,8 +443,7 @@ int diff_snapshots(const struct fs_snapshot *a, const struct fs_snapshot *b, str
 				    sm->target);
 		if (r)
 			break;
-		struct side from = { .source = old->source, .layers = &old->layers };
-		struct side to = { .source = sm->source, .layers = &sm->layers };
+		struct side from = side_of(a, old), to = side_of(b, sm);
 		r = compare_sides(sm->target, &from, &to, &found, e);
 	}
 	if (r) {
@@ -449,8 +466,10 @@ int diff_live(const struct fs_snapshot *a, const struct fs_tree *t, struct vec *
 			r = err_set(e, ESTALE, "the checkpoint has no files for '%s'", m->target);
 		if (r)
 			break;
-		struct side from = { .source = old->source, .layers = &old->layers };
-		struct side to = { .source = m->source, .layers = &m->layers, .top = m->upper };
+		struct side from = side_of(a, old);
+		struct side to = from;
+		to.layers = &m->layers;
+		to.top = m->upper;
 		r = compare_sides(m->target, &from, &to, &found, e);
 	}
 	if (r) {

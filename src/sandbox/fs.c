@@ -9,6 +9,7 @@
 #include <sys/vfs.h>
 #include <time.h>
 
+#include "image/image.h"
 #include "sandbox/fs_internal.h"
 #include "sandbox/overlay.h"
 #include "sandbox/spec.h"
@@ -92,7 +93,7 @@ static int build(const struct fs_tree *t, const struct fs_mount *m, const struct
 {
 	int fds[OVERLAY_LOWERS_MAX];
 	size_t n = 0;
-	size_t wanted = m->layers.n + 1 + (top != NULL);
+	size_t wanted = m->layers.n + 1 + (top != NULL) + (m->skin_fd >= 0);
 	if (wanted > OVERLAY_LOWERS_MAX) {
 		err_set(e, E2BIG, "'%s' has %zu layers, %d are the most", m->target, wanted,
 			OVERLAY_LOWERS_MAX);
@@ -102,6 +103,8 @@ static int build(const struct fs_tree *t, const struct fs_mount *m, const struct
 		fds[n++] = top->fs_fd;
 	vec_each(struct layer *, l, &m->layers)
 		fds[n++] = (*l)->fs_fd;
+	if (m->skin_fd >= 0)
+		fds[n++] = m->skin_fd;
 	fds[n++] = m->base_fd;
 	struct overlay o = {
 		.lower_fds = fds,
@@ -194,7 +197,7 @@ static int first_upper(struct fs_tree *t, struct fs_mount *m, struct err *e)
 		return r;
 	struct layer *newest = m->layers.n ? *(struct layer **)vec_at(&m->layers, 0) : NULL;
 	const char *prefix = overlay_xattr_prefix(t->userxattr);
-	int below_fd = newest ? newest->fs_fd : m->base_fd;
+	int below_fd = newest ? newest->fs_fd : m->skin_fd >= 0 ? m->skin_fd : m->base_fd;
 	r = carry_attributes(m->upper->fs_fd, below_fd, prefix);
 	if (r == 0)
 		r = mark_root(t, m->upper);
@@ -229,6 +232,7 @@ static struct fs_mount *add_mount(struct fs_tree *t, const char *target, const c
 		.target = strdup(target),
 		.source = strdup(source),
 		.base_fd = -1,
+		.skin_fd = -1,
 		.mnt_fd = -1,
 		.next_fd = -1,
 		.old_fd = -1,
@@ -273,15 +277,28 @@ static int take_layers(struct fs_mount *m, const struct fs_snapshot *snapshot, s
 	return err_set(e, ESTALE, "the checkpoint has no files for '%s'", m->target);
 }
 
-static int fill_mount(struct fs_tree *t, struct fs_mount *m, const struct fs_snapshot *snapshot,
-		      struct err *e)
+int fs_open_skin(const char *root, const char *target, int *fd)
 {
+	*fd = -1;
+	scoped_free char *path = strcmp(target, "/") ? image_skin(root, target) : NULL;
+	int r = path ? sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0) : 0;
+	if (path && r >= 0)
+		*fd = r;
+	return r < 0 ? r : 0;
+}
+
+static int fill_mount(struct fs_tree *t, struct fs_mount *m, const char *root,
+		      const struct fs_snapshot *snapshot, struct err *e)
+{
+	int r = fs_open_skin(root, m->target, &m->skin_fd);
+	if (r)
+		return fs_fail(e, r, "open the skin of", m->target);
 	m->base_fd = sys_openat(AT_FDCWD, m->source, O_RDONLY | O_DIRECTORY, 0);
 	if (m->base_fd < 0) {
 		fs_fail(e, m->base_fd, "open the base directory", m->source);
 		return err_path(e, m->source);
 	}
-	int r = snapshot ? take_layers(m, snapshot, e) : 0;
+	r = snapshot ? take_layers(m, snapshot, e) : 0;
 	return r ? r : first_upper(t, m, e);
 }
 
@@ -302,7 +319,7 @@ int fs_tree_new(struct store *store, const char *root, const struct spec *spec,
 	int r = add_mounts(t, root, spec, e);
 	vec_each(struct fs_mount, m, &t->mounts)
 		if (r == 0)
-			r = fill_mount(t, m, snapshot, e);
+			r = fill_mount(t, m, root, snapshot, e);
 	if (r < 0)
 		return r;
 	*out = take_ptr(t);
@@ -326,6 +343,7 @@ void fs_tree_free(struct fs_tree *t)
 		carry_seen_deinit(&m->seen);
 		carry_links_deinit(&m->links);
 		scan_deinit(&m->scan);
+		cleanup_fd(&m->skin_fd);
 		cleanup_fd(&m->base_fd);
 		free(m->target);
 		free(m->source);

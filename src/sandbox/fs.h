@@ -43,6 +43,7 @@ struct fs_mount {
 	char *target;		/* "/" or the volume's place, no slash at the end */
 	char *source;		/* base directory */
 	int base_fd;
+	int skin_fd;		/* image_skin() above the base, or -1 */
 	struct vec layers;	/* struct layer *, newest first, references */
 	struct layer *upper;	/* live */
 	int mnt_fd;		/* live overlay: attach it with move_mount */

@@ -21,4 +21,7 @@ void fs_mount_unprepare(struct fs_tree *t, struct fs_mount *m);
  */
 void fs_mount_take_seen(struct fs_mount *m, struct vec *seen, bool held);
 
+/* *fd: the skin of a volume over the base `root`, -1: it has none. */
+must_check int fs_open_skin(const char *root, const char *target, int *fd);
+
 void fs_undo_free(struct fs_undo *u);

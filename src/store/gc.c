@@ -45,7 +45,7 @@ static bool base_named(const struct vec *manifests, const char *name)
 	return false;
 }
 
-/* Move a directory that nobody holds to the trash: 1, 0 when it is held. */
+/* Move what nobody holds to the trash: 1, 0 when it is held. */
 static int put_aside(struct store *s, int dir_fd, const char *name)
 {
 	scoped_fd int fd = sys_openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
@@ -80,17 +80,43 @@ static int collect_layer(struct collect *c, const char *name)
 	return r;
 }
 
+/* host-1234.skin belongs to host-1234: it goes with it, or after it. */
+static int collect_skin(struct collect *c, const char *name)
+{
+	struct stat st;
+	char base[256];
+	snprintf(base, sizeof(base), "%.*s", (int)(strlen(name) - 5), name);
+	int r = sys_fstatat(store_bases_fd(c->store), base, &st, AT_SYMLINK_NOFOLLOW);
+	if (r != -ENOENT)
+		return r;
+	return put_aside(c->store, store_bases_fd(c->store), name);
+}
+
+static bool is_skin(const char *name)
+{
+	size_t len = strlen(name);
+	return len > 5 && !strcmp(name + len - 5, ".skin");
+}
+
 static int collect_base(struct collect *c, const char *name)
 {
+	if (is_skin(name))
+		return collect_skin(c, name);
 	bool half_made = name[0] == '.';
 	if (base_named(c->manifests, name) || (c->newest_base && !strcmp(name, c->newest_base)))
 		return 0;
 	int r = put_aside(c->store, store_bases_fd(c->store), name);
-	if (r > 0 && half_made)
+	if (r <= 0)
+		return r;
+	if (half_made) {
 		c->result->leftovers++;
-	else if (r > 0)
-		c->result->bases++;
-	return r;
+		return r;
+	}
+	c->result->bases++;
+	char skin[256];
+	snprintf(skin, sizeof(skin), "%s.skin", name);
+	r = put_aside(c->store, store_bases_fd(c->store), skin);
+	return r == -ENOENT ? 0 : r;
 }
 
 /* Manifests are renamed into place: what begins with a dot never was. */
@@ -129,7 +155,7 @@ static int newest_base(struct store *s, char **name)
 	struct dirent *d;
 	while (r == 0 && (d = readdir(dir))) {
 		struct stat st;
-		if (d->d_name[0] == '.')
+		if (d->d_name[0] == '.' || is_skin(d->d_name))
 			continue;
 		r = sys_fstatat(store_bases_fd(s), d->d_name, &st, AT_SYMLINK_NOFOLLOW);
 		if (r || st.st_ctim.tv_sec <= best)
