@@ -21,6 +21,7 @@
 #include "store/layer.h"
 #include "store/store.h"
 #include "sys/file.h"
+#include "sys/mount.h"
 #include "sys/probe.h"
 #include "wire/json.h"
 #include "wire/runtime.h"
@@ -153,7 +154,7 @@ static void overlay_child(struct finding *f)
 		.upper_fd = upper->fs_fd,
 		.work_fd = upper->work_fd,
 		.scratch_fd = store_trash_fd(s),
-		.userxattr = userns_needed(),
+		.userxattr = sys_in_userns(),
 	};
 	scoped_fd int fd = overlay_build(&o, &e);
 	if (fd < 0)
