@@ -82,6 +82,7 @@ struct stream {
 	ino_t ino;
 	uint32_t armed;  /* epoll events asked for; internal */
 	bool is_watched; /* internal */
+	bool is_paused;	 /* see command_pause() */
 	struct log log;  /* of what the command said; stdin: unused */
 };
 
@@ -198,6 +199,13 @@ must_check long command_write(struct commands *t, struct command *c, const void 
 
 /* Close stdin after what was written. On a terminal: send its end-of-file. */
 void command_close_stdin(struct commands *t, struct command *c);
+
+/*
+ * Stop reading an output stream, so that the command waits once its pipe is
+ * full, or go on. What must be taken in is taken in all the same: at a
+ * checkpoint, and when the command ends.
+ */
+void command_pause(struct commands *t, struct command *c, enum stream_kind kind, bool paused);
 
 /* -ENOTTY without a terminal. */
 must_check int command_resize(struct command *c, uint16_t rows, uint16_t cols);

@@ -31,14 +31,16 @@ int stream_identify(struct stream *s, int fd)
 
 uint32_t stream_events(const struct command *c, enum stream_kind kind)
 {
-	if (kind != STREAM_STDIN)
-		return c->is_tty && c->input.len ? EPOLLIN | EPOLLOUT : EPOLLIN;
-	return c->input.len ? EPOLLOUT : 0; /* EPOLLERR is always told */
+	uint32_t out = c->input.len ? EPOLLOUT : 0;
+	if (kind == STREAM_STDIN)
+		return out; /* EPOLLERR is always told */
+	return (c->stream[kind].is_paused ? 0 : EPOLLIN) | (c->is_tty ? out : 0);
 }
 
 int stream_watch(struct commands *t, struct command *c, enum stream_kind kind)
 {
 	struct stream *s = &c->stream[kind];
+	s->is_paused = false; /* whoever paused it followed another life of it */
 	uint32_t events = stream_events(c, kind);
 	int r = sys_epoll_add(t->epoll_fd, s->fd, events, stream_tag(c->id, kind));
 	if (r)
@@ -63,6 +65,12 @@ static void stream_rearm(struct commands *t, struct command *c, enum stream_kind
 		return;
 	sys_epoll_change(t->epoll_fd, s->fd, wanted, stream_tag(c->id, kind));
 	s->armed = wanted;
+}
+
+void command_pause(struct commands *t, struct command *c, enum stream_kind kind, bool paused)
+{
+	c->stream[kind].is_paused = paused;
+	stream_rearm(t, c, kind);
 }
 
 void stream_close(struct commands *t, struct command *c, enum stream_kind kind)

@@ -10,6 +10,8 @@
 #include "keeper/dispatch.h"
 #include "wire/errjson.h"
 
+enum { BACKLOG_BYTES = 256 << 10 };	/* the log keeps 1 MB of the end */
+
 static const enum frame_kind frame_of[STREAMS] = {
 	[STREAM_STDOUT] = FRAME_STDOUT,
 	[STREAM_STDERR] = FRAME_STDERR,
@@ -87,6 +89,22 @@ static void watch_data(struct request *rq, const struct frame *f)
 	watch_feed(w);
 }
 
+/*
+ * A command must not run ahead of the client that runs it by more than its
+ * log can keep. Others who follow it get what is left when they are slow.
+ */
+static void watch_throttle(struct watcher *w)
+{
+	if (!w->owns || !w->streams || command_is_over(w->command))
+		return;
+	for (enum stream_kind s = STREAM_STDOUT; s < STREAMS; s++) {
+		const struct stream *stream = &w->command->stream[s];
+		bool behind = stream->log.total_bytes - w->pos[s] > BACKLOG_BYTES;
+		if (stream->fd >= 0 && stream->is_paused != behind)
+			command_pause(w->box->commands, w->command, s, behind);
+	}
+}
+
 /* Send what there is; true when the client has all of it. */
 static bool watch_send(struct watcher *w)
 {
@@ -117,7 +135,9 @@ static bool watch_is_done(const struct watcher *w)
 
 static void watch_update(struct watcher *w)
 {
-	if (!watch_send(w) || !watch_is_done(w))
+	bool all = watch_send(w);
+	watch_throttle(w);
+	if (!all || !watch_is_done(w))
 		return;
 	struct request *rq = w->rq;
 	json_t *result = command_json(w->command);
