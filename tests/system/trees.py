@@ -16,7 +16,7 @@ def rollback_restores_files_and_processes_together(g: Ground) -> None:
     box = g.create()
     handle = box.start("/bin/sh", "-c", COUNT)
     box.shell("until [ -s /w/n ]; do sleep 0.01; done; echo kept > /w/kept; mkdir /w/d")
-    before = box.text("ps -e -o pid,comm,args --no-headers | grep -v ' ps '| grep sh | grep 'n='")
+    before = box.text("pgrep -o sh; ps -o ppid=,sid=,args= -p $(pgrep -o sh)")
     checkpoint = box.checkpoint("base")
     value = int(box.text("cat /w/n"))
     box.shell("rm -rf /w/kept /w/d; echo new > /w/new; echo bad > /etc/hostname")
@@ -25,8 +25,7 @@ def rollback_restores_files_and_processes_together(g: Ground) -> None:
     equal(box.text("cat /w/kept; ls -d /w/d; ls /w/new 2>&1 | grep -c 'No such'"),
           "kept\n/w/d\n1")
     check(int(box.text("cat /w/n")) < value + 500, "the counter is ahead of the checkpoint")
-    equal(box.text("ps -e -o pid,comm,args --no-headers | grep -v ' ps '| grep sh | grep 'n='"),
-          before)
+    equal(box.text("pgrep -o sh; ps -o ppid=,sid=,args= -p $(pgrep -o sh)"), before)
     first = int(box.text("cat /w/n"))
     box.shell(f"until [ $(cat /w/n) -gt {first + 3} ]; do sleep 0.01; done")
     equal(box.keeper.call("commands")["commands"][0]["handle"], handle)
