@@ -90,20 +90,10 @@ static bool write_manifest(struct box *b)
 	return false;
 }
 
-static bool free_dying(struct box *b)
-{
-	if (!b->dying.n)
-		return false;
-	struct incarnation *in = *(struct incarnation **)vec_at(&b->dying, 0);
-	vec_remove(&b->dying, 0);
-	incarnation_free(in);
-	return true;
-}
-
 void box_background(struct box *b)
 {
 	if (b->state == BOX_ENDING)
 		return;
-	if (prepare_files(b) || prepare_standby(b) || write_manifest(b) || free_dying(b))
+	if (prepare_files(b) || prepare_standby(b) || write_manifest(b) || box_free_dying(b))
 		loop_idle(&b->loop, &b->background);
 }

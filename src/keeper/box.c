@@ -20,6 +20,8 @@
 #include "sys/proc.h"
 #include "sys/stream.h"
 
+enum { DYING_MAX = 4 };
+
 #define container(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 const char *box_state_name(enum box_state state)
@@ -120,18 +122,34 @@ static int live_watch(struct box *b, struct incarnation *in)
 	return loop_add(&b->loop, &b->live_source, EPOLLIN);
 }
 
-/* Kill, and free when nobody waits. */
+/*
+ * Kill, and free when nobody waits. Where somebody always does (rollbacks back
+ * to back), those that died first are freed here: each holds a cgroup and an
+ * overlay.
+ */
 static void incarnation_retire(struct box *b, struct incarnation *in)
 {
 	if (!in)
 		return;
 	incarnation_kill(in);
+	while (b->dying.n >= DYING_MAX)
+		box_free_dying(b);
 	struct incarnation **slot = vec_add(&b->dying);
 	if (slot)
 		*slot = in;
 	else
 		incarnation_free(in);
 	loop_idle(&b->loop, &b->background);
+}
+
+bool box_free_dying(struct box *b)
+{
+	if (!b->dying.n)
+		return false;
+	struct incarnation *in = *(struct incarnation **)vec_at(&b->dying, 0);
+	vec_remove(&b->dying, 0);
+	incarnation_free(in);
+	return true;
 }
 
 void box_drop_standby(struct box *b)

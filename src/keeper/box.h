@@ -167,6 +167,9 @@ must_check int box_checkpoint(struct box *b, const char *tag, struct box_checkpo
 void box_background(struct box *b);
 void box_drop_standby(struct box *b);
 
+/* Free the incarnation that was killed first; false: there is none. */
+bool box_free_dying(struct box *b);
+
 /* The first process ended, or the box broke: see the states. */
 void box_stopped(struct box *b, const char *why);
 void box_broken(struct box *b, const struct err *e);
