@@ -142,6 +142,15 @@ def mode_rollback(case: Case) -> None:
     case.verdict()
 
 
+def mode_cold(case: Case) -> None:
+    """Rollback when no standby was made ahead."""
+    checkpoint = case.box.checkpoint()
+    case.wreck()
+    if case.box.rollback(checkpoint)["hot"]:
+        raise Failed("the rollback was hot although MULLIGAN_NO_STANDBY is set")
+    case.verdict()
+
+
 def mode_rollback_20(case: Case) -> None:
     """Twenty times to one checkpoint; every fifth one goes to its end."""
     checkpoint = case.box.checkpoint()
@@ -235,7 +244,7 @@ MODES = [
     Mode("chain_40", mode_chain_40),
     Mode("fork", mode_fork, every=True),
     Mode("fork_of_fork", mode_fork_of_fork),
-    Mode("cold", mode_rollback, {"MULLIGAN_NO_STANDBY": "1"}, every=True),
+    Mode("cold", mode_cold, {"MULLIGAN_NO_STANDBY": "1"}, every=True),
     masked("pagemap_scan,uffd,uffd_kernel,uffd_wp"),
     masked("multi_mremap"),
     masked("cgroup,cgroup_v1,cgroup_v2"),
