@@ -12,10 +12,10 @@
 #include "sys/mount.h"
 
 enum {
-	HOST_VERSION = 2,	/* raise it when another skeleton is made */
-	SKIN_DEPTH = 2,		/* /usr/lib/x86_64-linux-gnu */
-	SKIN_LOCAL_DEPTH = 4,	/* /usr/local/lib/python3.11/dist-packages */
-	SKIN_DIRS_MAX = 4000,	/* 0.2 ms apiece on a slow ext4 */
+	HOST_VERSION = 2,     /* raise it when another skeleton is made */
+	SKIN_DEPTH = 2,       /* /usr/lib/x86_64-linux-gnu */
+	SKIN_LOCAL_DEPTH = 4, /* /usr/local/lib/python3.11/dist-packages */
+	SKIN_DIRS_MAX = 4000, /* 0.2 ms apiece on a slow ext4 */
 };
 
 /* Directories that every skeleton has. /etc and the links come before. */
@@ -23,32 +23,49 @@ static const struct {
 	const char *path;
 	mode_t mode;
 } directory[] = {
-	{ "dev", 0755 },	     { "etc", 0755 },
-	{ "home", 0755 },	     { "media", 0755 },
-	{ "mnt", 0755 },	     { "opt", 0755 },
-	{ "proc", 0555 },	     { "root", 0700 },
-	{ "run", 0755 },	     { "run/lock", 01777 },
-	{ "srv", 0755 },	     { "sys", 0555 },
-	{ "tmp", 01777 },	     { "usr", 0755 },
-	{ "var", 0755 },	     { "var/backups", 0755 },
-	{ "var/cache", 0755 },	     { "var/cache/apt", 0755 },
-	{ "var/cache/apt/archives", 0755 }, { "var/cache/apt/archives/partial", 0755 },
-	{ "var/lib", 0755 },	     { "var/lib/apt", 0755 },
-	{ "var/lib/apt/lists", 0755 }, { "var/lib/apt/lists/partial", 0755 },
-	{ "var/lib/dpkg", 0755 },    { "var/lib/dpkg/info", 0755 },
-	{ "var/lib/dpkg/parts", 0755 }, { "var/lib/dpkg/updates", 0755 },
-	{ "var/lib/misc", 0755 },    { "var/local", 0755 },
-	{ "var/log", 0755 },	     { "var/mail", 01777 },
-	{ "var/opt", 0755 },	     { "var/spool", 0755 },
-	{ "var/tmp", 01777 },
+	{"dev", 0755},
+	{"etc", 0755},
+	{"home", 0755},
+	{"media", 0755},
+	{"mnt", 0755},
+	{"opt", 0755},
+	{"proc", 0555},
+	{"root", 0700},
+	{"run", 0755},
+	{"run/lock", 01777},
+	{"srv", 0755},
+	{"sys", 0555},
+	{"tmp", 01777},
+	{"usr", 0755},
+	{"var", 0755},
+	{"var/backups", 0755},
+	{"var/cache", 0755},
+	{"var/cache/apt", 0755},
+	{"var/cache/apt/archives", 0755},
+	{"var/cache/apt/archives/partial", 0755},
+	{"var/lib", 0755},
+	{"var/lib/apt", 0755},
+	{"var/lib/apt/lists", 0755},
+	{"var/lib/apt/lists/partial", 0755},
+	{"var/lib/dpkg", 0755},
+	{"var/lib/dpkg/info", 0755},
+	{"var/lib/dpkg/parts", 0755},
+	{"var/lib/dpkg/updates", 0755},
+	{"var/lib/misc", 0755},
+	{"var/local", 0755},
+	{"var/log", 0755},
+	{"var/mail", 01777},
+	{"var/opt", 0755},
+	{"var/spool", 0755},
+	{"var/tmp", 01777},
 };
 
 static const struct {
 	const char *path;
 	const char *text;
 } var_link[] = {
-	{ "var/run", "/run" },
-	{ "var/lock", "/run/lock" },
+	{"var/run", "/run"},
+	{"var/lock", "/run/lock"},
 };
 
 /*
@@ -56,28 +73,29 @@ static const struct {
  * files (info/) are thousands and stay out: `dpkg -L` knows nothing there.
  */
 static const char *const package_file[] = {
-	"var/lib/dpkg/status",	     "var/lib/dpkg/diversions",
-	"var/lib/dpkg/statoverride", "var/lib/dpkg/arch",
-	"var/lib/dpkg/available",    "var/lib/apt/extended_states",
+	"var/lib/dpkg/status", "var/lib/dpkg/diversions", "var/lib/dpkg/statoverride",
+	"var/lib/dpkg/arch",   "var/lib/dpkg/available",  "var/lib/apt/extended_states",
 };
 
 /* Top-level names that are links on a machine with a merged /usr. */
-static const char *const usr_link[] = { "bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin" };
+static const char *const usr_link[] = {"bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin"};
 
 /*
  * Left out of /etc though everybody may read them; what not everybody may
  * read is left out anyhow. Patterns of fnmatch(3) on the path below /etc.
  */
 static const char *const secret[] = {
-	"machine-id",	"shadow*",	"gshadow*", "sudoers*", "*credential*", "*secret*",
-	"*.key",	"*keytab*",	"ssh/ssh_host_*", "ssl/private*", "security/opasswd*",
-	"NetworkManager/system-connections*", "wpa_supplicant*", "docker/key.json", ".pwd.lock",
-	"resolv.conf",	/* copied by itself: it is often a link to /run */
+	"machine-id",      "shadow*",           "gshadow*",
+	"sudoers*",        "*credential*",      "*secret*",
+	"*.key",           "*keytab*",          "ssh/ssh_host_*",
+	"ssl/private*",    "security/opasswd*", "NetworkManager/system-connections*",
+	"wpa_supplicant*", "docker/key.json",   ".pwd.lock",
+	"resolv.conf", /* copied by itself: it is often a link to /run */
 };
 
 struct fill {
 	int root_fd;
-	bool own_ids;		/* real root: owners are kept */
+	bool own_ids; /* real root: owners are kept */
 	uint64_t total_bytes;
 };
 
@@ -113,8 +131,12 @@ static int mix_entry(void *ctx, const struct tree_entry *entry)
 	const struct stat *st = entry->st;
 	if (is_secret(entry->path, st))
 		return 1;
-	uint64_t facts[] = { st->st_mode, st->st_uid, st->st_gid, (uint64_t)st->st_size,
-			     (uint64_t)st->st_mtim.tv_sec, (uint64_t)st->st_mtim.tv_nsec };
+	uint64_t facts[] = {st->st_mode,
+			    st->st_uid,
+			    st->st_gid,
+			    (uint64_t)st->st_size,
+			    (uint64_t)st->st_mtim.tv_sec,
+			    (uint64_t)st->st_mtim.tv_nsec};
 	/* A directory's size and time are those of its entries, secret ones too. */
 	mix(digest, entry->path, strlen(entry->path) + 1);
 	mix(digest, facts, S_ISDIR(st->st_mode) ? 3 * sizeof(facts[0]) : sizeof(facts));
@@ -124,7 +146,7 @@ static int mix_entry(void *ctx, const struct tree_entry *entry)
 int host_digest(uint64_t *digest, struct err *e)
 {
 	uint64_t d = 0xcbf29ce484222325ull;
-	uint32_t facts[] = { HOST_VERSION, geteuid(), sys_in_userns() };
+	uint32_t facts[] = {HOST_VERSION, geteuid(), sys_in_userns()};
 	mix(&d, facts, sizeof(facts));
 	scoped_free char *boot = NULL;
 	int r = sys_read_file(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64, &boot);
@@ -136,8 +158,8 @@ int host_digest(uint64_t *digest, struct err *e)
 		char path[64];
 		snprintf(path, sizeof(path), "/%s", package_file[i]);
 		if (sys_fstatat(AT_FDCWD, path, &st, 0))
-			continue;	/* another distribution's */
-		uint64_t file[] = { i, (uint64_t)st.st_size, (uint64_t)st.st_mtim.tv_sec };
+			continue; /* another distribution's */
+		uint64_t file[] = {i, (uint64_t)st.st_size, (uint64_t)st.st_mtim.tv_sec};
 		mix(&d, file, sizeof(file));
 	}
 	scoped_fd int etc = sys_openat(AT_FDCWD, "/etc", O_RDONLY | O_DIRECTORY, 0);
@@ -155,7 +177,7 @@ static int set_meta(const struct fill *f, int fd, const struct stat *st)
 		r = sys_fchownat(fd, "", st->st_uid, st->st_gid, AT_EMPTY_PATH);
 	if (r == 0)
 		r = sys_fchmod(fd, st->st_mode & 01777);
-	struct timespec times[2] = { st->st_mtim, st->st_mtim };
+	struct timespec times[2] = {st->st_mtim, st->st_mtim};
 	return r ? r : sys_utimensat(fd, "", times, AT_EMPTY_PATH);
 }
 
@@ -184,7 +206,7 @@ static int copy_link(const struct fill *f, int dir_fd, const char *name, const c
 	char text[4096];
 	ssize_t n = readlinkat(dir_fd, name, text, sizeof(text) - 1);
 	if (n < 0)
-		return 0;	/* gone meanwhile */
+		return 0; /* gone meanwhile */
 	text[n] = '\0';
 	return sys_symlinkat(text, f->root_fd, to);
 }
@@ -215,8 +237,8 @@ static int copy_etc(void *ctx, const struct tree_entry *entry)
 
 static int write_text(const struct fill *f, const char *path, mode_t mode, const char *text)
 {
-	scoped_fd int fd = sys_openat(f->root_fd, path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW,
-				      mode);
+	scoped_fd int fd =
+		sys_openat(f->root_fd, path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
 	return fd < 0 ? fd : sys_write_all(fd, text, strlen(text));
 }
 
@@ -288,7 +310,7 @@ static int fill_directories(const struct fill *f, struct err *e)
 {
 	for (size_t i = 0; i < sizeof(directory) / sizeof(directory[0]); i++) {
 		int r = sys_mkdirat(f->root_fd, directory[i].path, 0700);
-		if (r == 0)	/* not through the umask */
+		if (r == 0) /* not through the umask */
 			r = sys_fchmodat(f->root_fd, directory[i].path, directory[i].mode);
 		if (r)
 			return fail(e, r, directory[i].path);
@@ -316,7 +338,7 @@ static int fill_packages(struct fill *f, struct err *e)
 
 int host_fill(int root_fd, struct err *e)
 {
-	struct fill f = { .root_fd = root_fd, .own_ids = geteuid() == 0 && !sys_in_userns() };
+	struct fill f = {.root_fd = root_fd, .own_ids = geteuid() == 0 && !sys_in_userns()};
 	int r = sys_fchmod(root_fd, 0755);
 	if (r)
 		return fail(e, r, "/");
@@ -347,16 +369,17 @@ static int add_skin_dir(void *ctx, const struct tree_entry *entry)
 	if (depth > (local ? SKIN_LOCAL_DEPTH : SKIN_DEPTH) || skin->n++ >= SKIN_DIRS_MAX)
 		return 1;
 	int r = sys_mkdirat(skin->fd, entry->path, 0700);
-	scoped_fd int fd = r ? r : sys_open_beneath(skin->fd, entry->path, O_RDONLY | O_DIRECTORY, 0);
-	struct fill f = { .own_ids = false };
+	scoped_fd int fd =
+		r ? r : sys_open_beneath(skin->fd, entry->path, O_RDONLY | O_DIRECTORY, 0);
+	struct fill f = {.own_ids = false};
 	return fd < 0 ? fd : set_meta(&f, fd, entry->st);
 }
 
 int host_fill_skin(int skin_fd, const char *source, struct err *e)
 {
-	struct skin skin = { .fd = skin_fd };
+	struct skin skin = {.fd = skin_fd};
 	struct stat st;
-	struct fill f = { .own_ids = false };
+	struct fill f = {.own_ids = false};
 	scoped_fd int from = sys_openat(AT_FDCWD, source, O_RDONLY | O_DIRECTORY, 0);
 	int r = from < 0 ? from : sys_fstat(from, &st);
 	if (r == 0)

@@ -13,7 +13,7 @@
 #include "base/err.h"
 
 enum {
-	HOST_FILE_BYTES_MAX = 8 << 20,	 /* larger ones are left out */
+	HOST_FILE_BYTES_MAX = 8 << 20,   /* larger ones are left out */
 	HOST_TOTAL_BYTES_MAX = 64 << 20, /* then copying stops with an error */
 };
 

@@ -12,12 +12,13 @@
 
 static void image_init(struct image *image)
 {
-	*image = (struct image){ .lock_fd = -1, .mounts = VEC_INIT(struct image_mount) };
+	*image = (struct image){.lock_fd = -1, .mounts = VEC_INIT(struct image_mount)};
 }
 
 void image_close(struct image *image)
 {
-	vec_each(struct image_mount, m, &image->mounts) {
+	vec_each(struct image_mount, m, &image->mounts)
+	{
 		free(m->source);
 		free(m->target);
 	}
@@ -49,9 +50,8 @@ static int add_mount(struct image *image, const char *path, bool readonly)
 static const char *mounted_below(const struct vec *lines, const char *path)
 {
 	size_t len = strlen(path);
-	vec_each(struct mount_line, line, lines)
-		if (!strncmp(line->target, path, len) && line->target[len] == '/')
-			return line->target;
+	vec_each(struct mount_line, line, lines) if (!strncmp(line->target, path, len) &&
+						     line->target[len] == '/') return line->target;
 	return NULL;
 }
 
@@ -80,8 +80,8 @@ static int add_host_dir(struct image *image, const struct vec *lines, const char
 /* /usr, /opt, and the directories that are links where /usr is merged. */
 static int add_host_dirs(struct image *image, struct err *e)
 {
-	static const char *const path[] = { "/bin",    "/lib",	  "/lib32", "/lib64", "/libo32",
-					    "/libx32", "/opt",	  "/sbin",  "/usr" };
+	static const char *const path[] = {"/bin",    "/lib", "/lib32", "/lib64", "/libo32",
+					   "/libx32", "/opt", "/sbin",  "/usr"};
 	scoped_fd int proc = sys_openat(AT_FDCWD, "/proc/self", O_PATH | O_DIRECTORY, 0);
 	struct vec lines;
 	int r = proc < 0 ? proc : sys_mountinfo(proc, &lines);
@@ -105,7 +105,7 @@ static int take_base(struct store *s, const char *name, struct image *image)
 		return fd;
 	image->lock_fd = fd;
 	int r = sys_flock(fd, LOCK_SH | LOCK_NB);
-	if (r == 0)	/* its ctime: gc keeps the one used last */
+	if (r == 0) /* its ctime: gc keeps the one used last */
 		r = sys_fchmod(fd, 0755);
 	if (r == 0 && asprintf(&image->root, "%s/bases/%s", store_path(s), name) < 0) {
 		image->root = NULL;
@@ -124,7 +124,8 @@ static int make_dir(int dir_fd, const char *name)
 static int fill_skins(int skins_fd, const struct image *image, struct err *e)
 {
 	int r = 0;
-	vec_each(struct image_mount, m, &image->mounts) {
+	vec_each(struct image_mount, m, &image->mounts)
+	{
 		if (r || m->readonly)
 			continue;
 		scoped_fd int fd = make_dir(skins_fd, m->target + 1);
@@ -176,8 +177,8 @@ static int make_base(struct store *s, const char *name, const struct image *imag
 	char skin[64];
 	struct stat st;
 	snprintf(skin, sizeof(skin), "%s.skin", name);
-	bool wanted = sys_in_userns() &&
-		      sys_fstatat(store_bases_fd(s), skin, &st, AT_SYMLINK_NOFOLLOW);
+	bool wanted =
+		sys_in_userns() && sys_fstatat(store_bases_fd(s), skin, &st, AT_SYMLINK_NOFOLLOW);
 	int r = wanted ? make_part(s, skin, image, true, e) : 0;
 	return r ? r : make_part(s, name, image, false, e);
 }

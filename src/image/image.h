@@ -17,32 +17,30 @@
 struct image_mount {
 	char *source;
 	char *target;
-	bool readonly;		/* recursive read-only bind, else cow volume */
+	bool readonly; /* recursive read-only bind, else cow volume */
 };
 
 struct image {
-	char *name;		/* "host" or "rootfs:/path", for manifests */
-	char *root;		/* absolute path of the root directory */
-	struct vec mounts;	/* struct image_mount, outer before inner */
-	char *notice;		/* what the user should be told, or NULL */
-	int lock_fd;		/* holds a base made here against gc, or -1 */
+	char *name;        /* "host" or "rootfs:/path", for manifests */
+	char *root;        /* absolute path of the root directory */
+	struct vec mounts; /* struct image_mount, outer before inner */
+	char *notice;      /* what the user should be told, or NULL */
+	int lock_fd;       /* holds a base made here against gc, or -1 */
 };
 
 /* The machine's own system files; made on first use, then shared. */
-must_check int image_open_host(struct store *s, struct image *out,
-			       struct err *e);
+must_check int image_open_host(struct store *s, struct image *out, struct err *e);
 
 /*
  * An existing directory. ENOENT, ENOTDIR, ENODATA (empty), EACCES; ELOOP: the
  * state directory lies in it.
  */
-must_check int image_open_rootfs(struct store *s, const char *path,
-				 struct image *out, struct err *e);
+must_check int image_open_rootfs(struct store *s, const char *path, struct image *out,
+				 struct err *e);
 
 /* The image of that name again (both from a manifest), with its very root. */
-must_check int image_open_again(struct store *s, const char *name,
-				const char *root, struct image *out,
-				struct err *e);
+must_check int image_open_again(struct store *s, const char *name, const char *root,
+				struct image *out, struct err *e);
 void image_close(struct image *image);
 
 /*

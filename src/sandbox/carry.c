@@ -8,9 +8,9 @@
 #include "sys/file.h"
 
 enum step_kind {
-	STEP_MKDIR,	/* to/path is a directory of ours */
-	STEP_ADD,	/* to/path is a name of a copy */
-	STEP_EXCHANGE,	/* from/path and to/path changed places */
+	STEP_MKDIR,    /* to/path is a directory of ours */
+	STEP_ADD,      /* to/path is a name of a copy */
+	STEP_EXCHANGE, /* from/path and to/path changed places */
 };
 
 struct carry_step {
@@ -41,10 +41,8 @@ void carry_init(struct carry *c, int from_fd, int to_fd, const char *prefix)
 
 void carry_deinit(struct carry *c)
 {
-	vec_each(struct carry_step, s, &c->steps)
-		free(s->path);
-	vec_each(struct carry_dir, d, &c->dirs)
-		free(d->path);
+	vec_each(struct carry_step, s, &c->steps) free(s->path);
+	vec_each(struct carry_dir, d, &c->dirs) free(d->path);
 	vec_deinit(&c->steps);
 	vec_deinit(&c->dirs);
 	vec_deinit(&c->inodes);
@@ -97,7 +95,7 @@ int carry_attributes(int to_fd, int from_fd, const char *skip_prefix)
 		r = sys_copy_xattrs(to_fd, from_fd, skip_prefix);
 	if (r || (same_time(&to.st_mtim, &from.st_mtim) && same_time(&to.st_atim, &from.st_atim)))
 		return r;
-	struct timespec times[2] = { from.st_atim, from.st_mtim };
+	struct timespec times[2] = {from.st_atim, from.st_mtim};
 	return sys_utimensat(to_fd, "", times, AT_EMPTY_PATH);
 }
 
@@ -106,7 +104,7 @@ static int add_step(struct carry *c, enum step_kind kind, const char *path)
 	struct carry_step *s = vec_add(&c->steps);
 	if (!s)
 		return -ENOMEM;
-	*s = (struct carry_step){ .kind = kind, .path = strdup(path) };
+	*s = (struct carry_step){.kind = kind, .path = strdup(path)};
 	if (s->path)
 		return 0;
 	c->steps.n--;
@@ -202,9 +200,7 @@ static int mark_impure(struct carry *c, int to_fd, int from_fd)
  */
 static int touch_dir(struct carry *c, const char *path)
 {
-	vec_each(struct carry_dir, d, &c->dirs)
-		if (!strcmp(d->path, path))
-			return 0;
+	vec_each(struct carry_dir, d, &c->dirs) if (!strcmp(d->path, path)) return 0;
 	scoped_fd int from = sys_open_beneath(c->from_fd, path, O_RDONLY | O_DIRECTORY, 0);
 	if (from < 0)
 		return from;
@@ -223,7 +219,7 @@ static int touch_dir(struct carry *c, const char *path)
 	struct carry_dir *d = vec_add(&c->dirs);
 	if (!d)
 		return -ENOMEM;
-	*d = (struct carry_dir){ .path = strdup(path), .times = { st.st_atim, st.st_mtim } };
+	*d = (struct carry_dir){.path = strdup(path), .times = {st.st_atim, st.st_mtim}};
 	if (d->path)
 		return 0;
 	c->dirs.n--;
@@ -256,9 +252,7 @@ static int add_inode(struct carry *c, uint64_t ino)
 
 static bool inode_done(const struct carry *c, uint64_t ino)
 {
-	vec_each(uint64_t, done, &c->inodes)
-		if (*done == ino)
-			return true;
+	vec_each(uint64_t, done, &c->inodes) if (*done == ino) return true;
 	return false;
 }
 
@@ -294,8 +288,7 @@ static int copy_file(struct carry *c, const char *name)
  * A file with all its names: the copy first, then its other names, then each
  * name changes places. exchange false: only the copy.
  */
-static int carry_names(struct carry *c, char *const *names, size_t n, bool exchange,
-		       struct err *e)
+static int carry_names(struct carry *c, char *const *names, size_t n, bool exchange, struct err *e)
 {
 	size_t mark = c->steps.n, dirs = c->dirs.n, inodes = c->inodes.n;
 	int r = 0;
@@ -358,8 +351,10 @@ static int refuse_links(int r, struct err *e)
 		return err_set(e, EMLINK, "a file of the live layer has a name that is not found");
 	if (r != -EMLINK)
 		return err_set(e, -r, "cannot read the live layer: %s", strerror(-r));
-	err_set(e, EMLINK, "more than %d names of files that have several names changed since the "
-		"last checkpoint", CARRY_LINK_NAMES_MAX);
+	err_set(e, EMLINK,
+		"more than %d names of files that have several names changed since the "
+		"last checkpoint",
+		CARRY_LINK_NAMES_MAX);
 	return err_remedy(e, "make copies instead of hard links (cp without -l, pnpm with "
 			     "package-import-method=copy)");
 }
@@ -370,9 +365,8 @@ int carry_links(struct carry *c, struct scan *scan, struct err *e)
 	if (r)
 		return refuse_links(r, e);
 	size_t mark = c->steps.n;
-	vec_each(struct carry_links, g, &c->links)
-		if (r == 0)
-			r = carry_names(c, g->names.data, g->names.n, true, e);
+	vec_each(struct carry_links, g, &c->links) if (r == 0) r =
+		carry_names(c, g->names.data, g->names.n, true, e);
 	if (r && undo_to(c, mark) && e)
 		e->broken = true;
 	return r;
@@ -381,9 +375,8 @@ int carry_links(struct carry *c, struct scan *scan, struct err *e)
 int carry_rebuild(struct carry *c, const struct vec *groups, struct err *e)
 {
 	int r = 0;
-	vec_each(struct carry_links, g, groups)
-		if (r == 0)
-			r = carry_names(c, g->names.data, g->names.n, false, e);
+	vec_each(struct carry_links, g, groups) if (r == 0) r =
+		carry_names(c, g->names.data, g->names.n, false, e);
 	return r ? r : carry_finish(c, e);
 }
 
@@ -395,7 +388,8 @@ static int restore_times(int root_fd, const struct carry_dir *d)
 
 int carry_finish(struct carry *c, struct err *e)
 {
-	vec_each(struct carry_dir, d, &c->dirs) {
+	vec_each(struct carry_dir, d, &c->dirs)
+	{
 		int r = restore_times(c->from_fd, d);
 		if (r == 0)
 			r = restore_times(c->to_fd, d);
@@ -408,9 +402,9 @@ int carry_finish(struct carry *c, struct err *e)
 int carry_undo(struct carry *c, struct err *e)
 {
 	int r = undo_to(c, 0);
-	vec_each(struct carry_dir, d, &c->dirs)
-		if (restore_times(c->from_fd, d) && restore_times(c->from_fd, d) && r == 0)
-			r = -EIO;
+	vec_each(struct carry_dir, d, &c->dirs) if (restore_times(c->from_fd, d) &&
+						    restore_times(c->from_fd, d) && r == 0) r =
+		-EIO;
 	c->inodes.n = 0;
 	if (r == 0)
 		return 0;
@@ -480,9 +474,8 @@ int carry_record(const struct carry *c, struct vec *seen, struct err *e)
 {
 	struct vec found = VEC_INIT(struct carry_seen);
 	int r = record_one(c, ".", &found);
-	vec_each(struct carry_step, s, &c->steps)
-		if (r == 0 && s->kind != STEP_EXCHANGE)
-			r = record_one(c, s->path, &found);
+	vec_each(struct carry_step, s, &c->steps) if (r == 0 && s->kind != STEP_EXCHANGE) r =
+		record_one(c, s->path, &found);
 	if (r) {
 		carry_seen_deinit(&found);
 		return err_set(e, -r, "cannot look at the new layer: %s", strerror(-r));
@@ -493,8 +486,7 @@ int carry_record(const struct carry *c, struct vec *seen, struct err *e)
 
 void carry_seen_deinit(struct vec *seen)
 {
-	vec_each(struct carry_seen, s, seen)
-		free(s->path);
+	vec_each(struct carry_seen, s, seen) free(s->path);
 	vec_deinit(seen);
 }
 
@@ -509,13 +501,15 @@ int carry_find_links(int fs_fd, struct vec *groups, struct err *e)
 int carry_links_copy(struct vec *dst, const struct vec *src)
 {
 	struct vec copy = VEC_INIT(struct carry_links);
-	vec_each(struct carry_links, g, src) {
+	vec_each(struct carry_links, g, src)
+	{
 		struct carry_links *to = vec_add(&copy);
 		if (!to)
 			goto fail;
-		*to = (struct carry_links){ .ino = g->ino, .nlink = g->nlink,
-					    .names = VEC_INIT(char *) };
-		vec_each(char *, name, &g->names) {
+		*to = (struct carry_links){
+			.ino = g->ino, .nlink = g->nlink, .names = VEC_INIT(char *)};
+		vec_each(char *, name, &g->names)
+		{
 			char **mine = vec_add(&to->names);
 			if (!mine || !(*mine = strdup(*name)))
 				goto fail;
@@ -530,9 +524,9 @@ fail:
 
 void carry_links_deinit(struct vec *groups)
 {
-	vec_each(struct carry_links, g, groups) {
-		vec_each(char *, name, &g->names)
-			free(*name);
+	vec_each(struct carry_links, g, groups)
+	{
+		vec_each(char *, name, &g->names) free(*name);
 		vec_deinit(&g->names);
 	}
 	vec_deinit(groups);

@@ -25,17 +25,17 @@
 
 /* What the caller wants carried: a path of one overlay. */
 struct carry_want {
-	size_t mount;		/* index in fs_tree */
-	const char *path;	/* relative to that mount's root */
+	size_t mount;     /* index in fs_tree */
+	const char *path; /* relative to that mount's root */
 };
 
 /* An entry of the new upper as it was left: what fs_mount_is_clean() compares. */
 struct carry_seen {
-	char *path;		/* "." is the root itself */
+	char *path; /* "." is the root itself */
 	uint64_t ino;
 	int64_t ctime_s;
 	uint32_t ctime_ns;
-	size_t entries;		/* of a directory */
+	size_t entries; /* of a directory */
 };
 
 enum {
@@ -48,17 +48,17 @@ enum {
 
 /* The carrying of one mount. */
 struct carry {
-	int from_fd;		/* frozen upper's fs */
-	int to_fd;		/* new upper's fs */
-	const char *prefix;	/* of the overlay's own attributes */
-	struct vec steps;	/* struct carry_step, for carry_undo() */
-	struct vec inodes;	/* uint64_t: carried, and the copies */
-	struct vec dirs;	/* struct carry_dir: touched, with their times */
-	struct vec links;	/* struct carry_links found in from_fd */
-	uint64_t copied_bytes;	/* not reflinked */
+	int from_fd;           /* frozen upper's fs */
+	int to_fd;             /* new upper's fs */
+	const char *prefix;    /* of the overlay's own attributes */
+	struct vec steps;      /* struct carry_step, for carry_undo() */
+	struct vec inodes;     /* uint64_t: carried, and the copies */
+	struct vec dirs;       /* struct carry_dir: touched, with their times */
+	struct vec links;      /* struct carry_links found in from_fd */
+	uint64_t copied_bytes; /* not reflinked */
 	size_t files;
 	size_t reflinked;
-	bool held;		/* a file that processes hold lies in the upper */
+	bool held; /* a file that processes hold lies in the upper */
 };
 
 /* prefix: overlay_xattr_prefix(). */
@@ -87,8 +87,7 @@ must_check int carry_finish(struct carry *c, struct err *e);
 must_check int carry_undo(struct carry *c, struct err *e);
 
 /* What lies in the new upper now: struct carry_seen, the root first. */
-must_check int carry_record(const struct carry *c, struct vec *seen,
-			    struct err *e);
+must_check int carry_record(const struct carry *c, struct vec *seen, struct err *e);
 void carry_seen_deinit(struct vec *seen);
 
 /*
@@ -109,8 +108,7 @@ void carry_links_deinit(struct vec *groups);
  * Copy those groups from the frozen layer from_fd into the new upper before
  * its overlay is built, so that they stay groups when they are written to.
  */
-must_check int carry_rebuild(struct carry *c, const struct vec *groups,
-			     struct err *e);
+must_check int carry_rebuild(struct carry *c, const struct vec *groups, struct err *e);
 
 /*
  * Make to_fd's owner, mode, extended attributes and times those of from_fd;

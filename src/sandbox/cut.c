@@ -17,10 +17,10 @@
 
 /* One mount's part; mounts that are clean have none. */
 struct cut_mount {
-	size_t index;			/* in fs_tree */
+	size_t index; /* in fs_tree */
 	struct carry carry;
-	struct vec seen;		/* new upper as it begins */
-	struct vec old_seen;		/* put back by fs_uncut() */
+	struct vec seen;     /* new upper as it begins */
+	struct vec old_seen; /* put back by fs_uncut() */
 	struct vec old_links;
 	bool old_racy;
 	uint64_t next_id;
@@ -28,18 +28,19 @@ struct cut_mount {
 
 struct fs_undo {
 	struct fs_tree *tree;
-	struct fs_cut *cut;		/* only during fs_cut() */
+	struct fs_cut *cut; /* only during fs_cut() */
 	struct fs_snapshot snapshot;
-	struct vec mounts;		/* struct cut_mount */
+	struct vec mounts; /* struct cut_mount */
 	struct swap swap;
-	bool broken;			/* an undo failed */
+	bool broken; /* an undo failed */
 };
 
 void fs_undo_free(struct fs_undo *u)
 {
 	if (!u)
 		return;
-	vec_each(struct cut_mount, cm, &u->mounts) {
+	vec_each(struct cut_mount, cm, &u->mounts)
+	{
 		carry_deinit(&cm->carry);
 		carry_seen_deinit(&cm->seen);
 		carry_seen_deinit(&cm->old_seen);
@@ -95,16 +96,16 @@ static int carry_mount(struct fs_undo *u, struct cut_mount *cm, struct err *e)
 static void undo_carry(void *ctx)
 {
 	struct fs_undo *u = ctx;
-	vec_each(struct cut_mount, cm, &u->mounts)
-		if (carry_undo(&cm->carry, NULL))
-			u->broken = true;
+	vec_each(struct cut_mount, cm, &u->mounts) if (carry_undo(&cm->carry, NULL)) u->broken =
+		true;
 }
 
 static int stage_carry(void *ctx, struct err *e)
 {
 	struct fs_undo *u = ctx;
 	int r = 0;
-	vec_each(struct cut_mount, cm, &u->mounts) {
+	vec_each(struct cut_mount, cm, &u->mounts)
+	{
 		if (r == 0)
 			r = carry_mount(u, cm, e);
 		u->cut->stats.carried += cm->carry.files;
@@ -141,7 +142,8 @@ static int refresh_root(const struct fs_tree *t, const struct fs_mount *m)
 static int stage_attributes(void *ctx, struct err *e)
 {
 	struct fs_undo *u = ctx;
-	vec_each(struct cut_mount, cm, &u->mounts) {
+	vec_each(struct cut_mount, cm, &u->mounts)
+	{
 		struct fs_mount *m = mount_of(u, cm);
 		int r = refresh_root(u->tree, m);
 		if (r)
@@ -158,7 +160,8 @@ static int stage_snapshot(void *ctx, struct err *e)
 {
 	struct fs_undo *u = ctx;
 	int r = fs_snapshot_now(u->tree, &u->snapshot, e);
-	vec_each(struct cut_mount, cm, &u->mounts) {
+	vec_each(struct cut_mount, cm, &u->mounts)
+	{
 		if (r)
 			return r;
 		struct fs_mount *m = mount_of(u, cm);
@@ -179,7 +182,8 @@ static int stage_snapshot(void *ctx, struct err *e)
 static int stage_swap(void *ctx, struct err *e)
 {
 	struct fs_undo *u = ctx;
-	vec_each(struct cut_mount, cm, &u->mounts) {
+	vec_each(struct cut_mount, cm, &u->mounts)
+	{
 		struct fs_mount *m = mount_of(u, cm);
 		int r = sys_mnt_id(m->next_fd, &cm->next_id);
 		if (r)
@@ -191,11 +195,11 @@ static int stage_swap(void *ctx, struct err *e)
 }
 
 static const struct stage cut_table[] = {
-	{ .name = "choose", .run = stage_choose },
-	{ .name = "carry", .run = stage_carry, .undo = undo_carry },
-	{ .name = "attributes", .run = stage_attributes },
-	{ .name = "snapshot", .run = stage_snapshot },
-	{ .name = "swap", .run = stage_swap },
+	{.name = "choose", .run = stage_choose},
+	{.name = "carry", .run = stage_carry, .undo = undo_carry},
+	{.name = "attributes", .run = stage_attributes},
+	{.name = "snapshot", .run = stage_snapshot},
+	{.name = "swap", .run = stage_swap},
 };
 
 enum { CUT_STAGES = sizeof(cut_table) / sizeof(cut_table[0]) };
@@ -247,8 +251,7 @@ static void rotate_back(struct fs_undo *u, struct cut_mount *cm)
 /* A failed cut may have used up or dirtied what was prepared. */
 static void forget_prepared(struct fs_undo *u)
 {
-	vec_each(struct cut_mount, cm, &u->mounts)
-		fs_mount_unprepare(u->tree, mount_of(u, cm));
+	vec_each(struct cut_mount, cm, &u->mounts) fs_mount_unprepare(u->tree, mount_of(u, cm));
 	u->tree->state = u->broken ? FS_BROKEN : FS_LIVE;
 }
 
@@ -265,7 +268,7 @@ int fs_cut(struct fs_tree *t, struct fs_cut *cut, struct fs_snapshot *out, struc
 	u->mounts = VEC_INIT(struct cut_mount);
 	fs_snapshot_init(&u->snapshot);
 	swap_init(&u->swap, ((struct fs_mount *)vec_at(&t->mounts, 0))->mnt_fd);
-	cut->stats = (struct fs_cut_stats){ 0 };
+	cut->stats = (struct fs_cut_stats){0};
 	struct err mine = ERR_INIT;
 	int r = stage_run(cut_table, CUT_STAGES, u, &cut->stats.times, &mine);
 	if (r) {
@@ -277,8 +280,7 @@ int fs_cut(struct fs_tree *t, struct fs_cut *cut, struct fs_snapshot *out, struc
 			*e = mine;
 		return r;
 	}
-	vec_each(struct cut_mount, cm, &u->mounts)
-		rotate(u, cm);
+	vec_each(struct cut_mount, cm, &u->mounts) rotate(u, cm);
 	cut->stats.mounts = u->mounts.n;
 	u->cut = NULL;
 	*out = u->snapshot;
@@ -300,8 +302,7 @@ int fs_uncut(struct fs_tree *t, int mntns_fd, struct err *e)
 			r = err_set(&mine, EIO, "cannot take back what was carried over");
 	}
 	if (r == 0)
-		vec_each(struct cut_mount, cm, &u->mounts)
-			rotate_back(u, cm);
+		vec_each(struct cut_mount, cm, &u->mounts) rotate_back(u, cm);
 	t->state = r ? FS_BROKEN : FS_LIVE;
 	mine.broken = r != 0;
 	if (r && e)
@@ -314,7 +315,8 @@ int fs_settle(struct fs_tree *t, int mntns_fd, struct err *e)
 {
 	assert(t->state == FS_CUT);
 	struct fs_undo *u = take_ptr(t->undo);
-	vec_each(struct cut_mount, cm, &u->mounts) {
+	vec_each(struct cut_mount, cm, &u->mounts)
+	{
 		struct fs_mount *m = mount_of(u, cm);
 		layer_seal(*(struct layer **)vec_at(&m->layers, 0));
 	}

@@ -15,30 +15,29 @@ enum { COMPARE_CHUNK = 64 << 10 };
 
 /* One state of one mount. */
 struct side {
-	const char *root;		/* base of "/": it may have skins */
+	const char *root; /* base of "/": it may have skins */
 	const char *target;
 	const char *source;
-	const struct vec *layers;	/* struct layer *, newest first */
-	const struct layer *top;	/* live upper above them, or NULL */
+	const struct vec *layers; /* struct layer *, newest first */
+	const struct layer *top;  /* live upper above them, or NULL */
 };
 
 struct touched {
 	char *path;
-	bool deep;	/* all below may differ, named by a layer or not */
+	bool deep; /* all below may differ, named by a layer or not */
 };
 
 struct compare {
 	const char *target;
-	const char *prefix;	/* of the overlay's attributes */
-	int a_fd, b_fd;		/* merged views */
-	struct vec touched;	/* struct touched */
-	struct vec *files;	/* struct diff_file, out */
+	const char *prefix; /* of the overlay's attributes */
+	int a_fd, b_fd;     /* merged views */
+	struct vec touched; /* struct touched */
+	struct vec *files;  /* struct diff_file, out */
 };
 
 void diff_deinit(struct vec *files)
 {
-	vec_each(struct diff_file, f, files)
-		free(f->path);
+	vec_each(struct diff_file, f, files) free(f->path);
 	vec_deinit(files);
 }
 
@@ -55,8 +54,7 @@ static int open_view(const struct side *s, bool userxattr, struct err *e)
 		return err_set(e, E2BIG, "too many layers to compare");
 	if (s->top)
 		fds[n++] = s->top->fs_fd;
-	vec_each(struct layer *, l, s->layers)
-		fds[n++] = (*l)->fs_fd;
+	vec_each(struct layer *, l, s->layers) fds[n++] = (*l)->fs_fd;
 	scoped_fd int skin = -1;
 	int r = fs_open_skin(s->root, s->target, &skin);
 	if (r)
@@ -67,7 +65,7 @@ static int open_view(const struct side *s, bool userxattr, struct err *e)
 		return take_fd(&base);
 	fds[n++] = base;
 	/* The newest layer's own directory will do to mount on for a moment. */
-	const struct layer *newest = s->top	    ? s->top
+	const struct layer *newest = s->top         ? s->top
 				     : s->layers->n ? *(struct layer **)vec_at(s->layers, 0)
 						    : NULL;
 	struct overlay o = {
@@ -85,18 +83,16 @@ static bool has_layer(const struct side *s, const struct layer *wanted)
 {
 	if (s->top && !strcmp(s->top->id, wanted->id))
 		return true;
-	vec_each(struct layer *, l, s->layers)
-		if (!strcmp((*l)->id, wanted->id))
-			return true;
+	vec_each(struct layer *, l, s->layers) if (!strcmp((*l)->id, wanted->id)) return true;
 	return false;
 }
 
 /* The directory hides, or stands for another of, what lies below this layer. */
 static int replaces_lower(const struct compare *c, const struct tree_entry *entry, bool *deep)
 {
-	static const char *const mark[] = { "opaque", "redirect" };
-	scoped_fd int fd = sys_openat(entry->dir_fd, entry->name,
-				      O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	static const char *const mark[] = {"opaque", "redirect"};
+	scoped_fd int fd =
+		sys_openat(entry->dir_fd, entry->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (fd < 0)
 		return fd;
 	for (size_t i = 0; i < 2; i++) {
@@ -123,7 +119,7 @@ static int touch(void *ctx, const struct tree_entry *entry)
 	struct touched *t = vec_add(&c->touched);
 	if (!t)
 		return -ENOMEM;
-	*t = (struct touched){ .path = strdup(entry->path), .deep = deep };
+	*t = (struct touched){.path = strdup(entry->path), .deep = deep};
 	return t->path ? 0 : -ENOMEM;
 }
 
@@ -252,8 +248,7 @@ static void scoped_dir(DIR **dir)
 
 static void free_names(struct vec *names)
 {
-	vec_each(char *, name, names)
-		free(*name);
+	vec_each(char *, name, names) free(*name);
 	vec_deinit(names);
 }
 
@@ -294,7 +289,8 @@ static int compare_below(struct compare *c, const char *path, bool in_a, bool in
 	if (names.n)
 		qsort(names.data, names.n, sizeof(char *), name_order);
 	const char *last = "";
-	vec_each(char *, name, &names) {
+	vec_each(char *, name, &names)
+	{
 		bool covered;
 		if (r == 0 && strcmp(*name, last))
 			r = compare_path(c, *name, true, &covered);
@@ -343,7 +339,8 @@ static int compare_touched(struct compare *c)
 	bool covered;
 	int r = compare_path(c, ".", false, &covered);
 	const char *done = "";
-	vec_each(struct touched, t, &c->touched) {
+	vec_each(struct touched, t, &c->touched)
+	{
 		if (r || is_below(t->path, done))
 			continue;
 		r = compare_path(c, t->path, t->deep, &covered);
@@ -359,9 +356,8 @@ static int touch_layers(struct compare *c, const struct side *from, const struct
 	int r = 0;
 	if (from->top && !has_layer(other, from->top))
 		r = tree_walk(from->top->fs_fd, touch, c);
-	vec_each(struct layer *, l, from->layers)
-		if (r == 0 && !has_layer(other, *l))
-			r = tree_walk((*l)->fs_fd, touch, c);
+	vec_each(struct layer *, l, from->layers) if (r == 0 && !has_layer(other, *l)) r =
+		tree_walk((*l)->fs_fd, touch, c);
 	return r;
 }
 
@@ -394,8 +390,7 @@ static int compare_sides(const char *target, const struct side *a, const struct 
 					strerror(-r));
 		}
 	}
-	vec_each(struct touched, t, &c.touched)
-		free(t->path);
+	vec_each(struct touched, t, &c.touched) free(t->path);
 	vec_deinit(&c.touched);
 	return r < 0 ? r : 0;
 }
@@ -418,17 +413,18 @@ static void finish(struct vec *files)
 
 static const struct fs_snapshot_mount *mount_at(const struct fs_snapshot *s, const char *target)
 {
-	vec_each(struct fs_snapshot_mount, sm, &s->mounts)
-		if (!strcmp(sm->target, target))
-			return sm;
+	vec_each(struct fs_snapshot_mount, sm,
+		 &s->mounts) if (!strcmp(sm->target, target)) return sm;
 	return NULL;
 }
 
 static struct side side_of(const struct fs_snapshot *s, const struct fs_snapshot_mount *sm)
 {
 	const struct fs_snapshot_mount *root = vec_at(&s->mounts, 0);
-	return (struct side){ .root = root->source, .target = sm->target, .source = sm->source,
-			      .layers = &sm->layers };
+	return (struct side){.root = root->source,
+			     .target = sm->target,
+			     .source = sm->source,
+			     .layers = &sm->layers};
 }
 
 int diff_snapshots(const struct fs_snapshot *a, const struct fs_snapshot *b, struct vec *files,
@@ -436,7 +432,8 @@ int diff_snapshots(const struct fs_snapshot *a, const struct fs_snapshot *b, str
 {
 	struct vec found = VEC_INIT(struct diff_file);
 	int r = 0;
-	vec_each(struct fs_snapshot_mount, sm, &b->mounts) {
+	vec_each(struct fs_snapshot_mount, sm, &b->mounts)
+	{
 		const struct fs_snapshot_mount *old = mount_at(a, sm->target);
 		if (r == 0 && !old)
 			r = err_set(e, ESTALE, "one of the checkpoints has no files for '%s'",
@@ -460,7 +457,8 @@ int diff_live(const struct fs_snapshot *a, const struct fs_tree *t, struct vec *
 {
 	struct vec found = VEC_INIT(struct diff_file);
 	int r = 0;
-	vec_each(struct fs_mount, m, &t->mounts) {
+	vec_each(struct fs_mount, m, &t->mounts)
+	{
 		const struct fs_snapshot_mount *old = mount_at(a, m->target);
 		if (r == 0 && !old)
 			r = err_set(e, ESTALE, "the checkpoint has no files for '%s'", m->target);

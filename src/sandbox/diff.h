@@ -11,10 +11,10 @@
 #include "sandbox/fs.h"
 
 struct diff_file {
-	char *path;		/* absolute, as the sandbox sees it */
-	char change;		/* A added, M modified, D deleted, T type */
-	uint64_t size_bytes;	/* after; of a deleted one: before */
-	uint32_t mode;		/* the same, with the type bits */
+	char *path;          /* absolute, as the sandbox sees it */
+	char change;         /* A added, M modified, D deleted, T type */
+	uint64_t size_bytes; /* after; of a deleted one: before */
+	uint32_t mode;       /* the same, with the type bits */
 };
 
 /*
@@ -22,11 +22,10 @@ struct diff_file {
  * M: contents, symlink text, device number, mode or owner differ; times alone
  * do not count.
  */
-must_check int diff_snapshots(const struct fs_snapshot *a,
-			      const struct fs_snapshot *b, struct vec *files,
-			      struct err *e);
+must_check int diff_snapshots(const struct fs_snapshot *a, const struct fs_snapshot *b,
+			      struct vec *files, struct err *e);
 
 /* The same from a to what the live uppers hold now. */
-must_check int diff_live(const struct fs_snapshot *a, const struct fs_tree *t,
-			 struct vec *files, struct err *e);
+must_check int diff_live(const struct fs_snapshot *a, const struct fs_tree *t, struct vec *files,
+			 struct err *e);
 void diff_deinit(struct vec *files);

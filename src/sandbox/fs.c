@@ -26,8 +26,7 @@ int fs_fail(struct err *e, int r, const char *what, const char *target)
 
 void fs_layers_deinit(struct vec *layers)
 {
-	vec_each(struct layer *, l, layers)
-		layer_unref(*l);
+	vec_each(struct layer *, l, layers) layer_unref(*l);
 	vec_deinit(layers);
 }
 
@@ -35,8 +34,7 @@ int fs_layers_copy(struct vec *dst, const struct vec *src)
 {
 	int r = vec_copy(dst, src);
 	if (r == 0)
-		vec_each(struct layer *, l, dst)
-			layer_ref(*l);
+		vec_each(struct layer *, l, dst) layer_ref(*l);
 	return r;
 }
 
@@ -64,10 +62,10 @@ static bool record_is_racy(const struct vec *seen)
 {
 	struct timespec tick;
 	clock_gettime(CLOCK_REALTIME_COARSE, &tick);
-	vec_each(struct carry_seen, s, seen)
-		if (s->ctime_s > tick.tv_sec ||
-		    (s->ctime_s == tick.tv_sec && s->ctime_ns >= (uint32_t)tick.tv_nsec))
-			return true;
+	vec_each(struct carry_seen, s,
+		 seen) if (s->ctime_s > tick.tv_sec ||
+			   (s->ctime_s == tick.tv_sec &&
+			    s->ctime_ns >= (uint32_t)tick.tv_nsec)) return true;
 	return false;
 }
 
@@ -101,8 +99,7 @@ static int build(const struct fs_tree *t, const struct fs_mount *m, const struct
 	}
 	if (top)
 		fds[n++] = top->fs_fd;
-	vec_each(struct layer *, l, &m->layers)
-		fds[n++] = (*l)->fs_fd;
+	vec_each(struct layer *, l, &m->layers) fds[n++] = (*l)->fs_fd;
 	if (m->skin_fd >= 0)
 		fds[n++] = m->skin_fd;
 	fds[n++] = m->base_fd;
@@ -155,11 +152,13 @@ int fs_prepare(struct fs_tree *t, struct err *e)
 	assert(t->state != FS_CUT);
 	if (t->state == FS_BROKEN)
 		return err_set(e, EIO, "the sandbox's files are broken");
-	vec_each(struct fs_mount, m, &t->mounts) {
+	vec_each(struct fs_mount, m, &t->mounts)
+	{
 		cleanup_fd(&m->old_fd);
 		m->old_mnt_id = 0;
 	}
-	vec_each(struct fs_mount, m, &t->mounts) {
+	vec_each(struct fs_mount, m, &t->mounts)
+	{
 		int r = fs_mount_prepare(t, m, e);
 		if (r)
 			return r;
@@ -175,17 +174,14 @@ bool fs_mount_is_clean(const struct fs_mount *m, bool writers)
 {
 	if (m->racy || (m->seen.n > 1 && (writers || m->silent)))
 		return false;
-	vec_each(struct carry_seen, s, &m->seen)
-		if (!carry_seen_holds(s, m->upper->fs_fd))
-			return false;
+	vec_each(struct carry_seen, s,
+		 &m->seen) if (!carry_seen_holds(s, m->upper->fs_fd)) return false;
 	return m->seen.n > 0;
 }
 
 bool fs_is_clean(const struct fs_tree *t, bool writers)
 {
-	vec_each(struct fs_mount, m, &t->mounts)
-		if (!fs_mount_is_clean(m, writers))
-			return false;
+	vec_each(struct fs_mount, m, &t->mounts) if (!fs_mount_is_clean(m, writers)) return false;
 	return true;
 }
 
@@ -255,9 +251,10 @@ static int add_mounts(struct fs_tree *t, const char *root, const struct spec *sp
 {
 	if (!add_mount(t, "/", root))
 		return err_set(e, ENOMEM, "no memory");
-	vec_each(struct volume, v, &spec->volumes)
-		if (v->mode == VOLUME_COW && !add_mount(t, v->dst, v->src))
-			return err_set(e, ENOMEM, "no memory");
+	vec_each(struct volume, v,
+		 &spec->volumes) if (v->mode == VOLUME_COW &&
+				     !add_mount(t, v->dst, v->src)) return err_set(e, ENOMEM,
+										   "no memory");
 	/* Outer before inner: "/" is the shortest of all. */
 	qsort(t->mounts.data, t->mounts.n, sizeof(struct fs_mount), shorter_target);
 	return 0;
@@ -266,7 +263,8 @@ static int add_mounts(struct fs_tree *t, const char *root, const struct spec *sp
 /* The layers that the snapshot has for this mount. */
 static int take_layers(struct fs_mount *m, const struct fs_snapshot *snapshot, struct err *e)
 {
-	vec_each(struct fs_snapshot_mount, sm, &snapshot->mounts) {
+	vec_each(struct fs_snapshot_mount, sm, &snapshot->mounts)
+	{
 		if (strcmp(sm->target, m->target))
 			continue;
 		int r = fs_layers_copy(&m->layers, &sm->layers);
@@ -317,9 +315,8 @@ int fs_tree_new(struct store *store, const char *root, const struct spec *spec,
 	t->userxattr = sys_in_userns();
 	t->mounts = VEC_INIT(struct fs_mount);
 	int r = add_mounts(t, root, spec, e);
-	vec_each(struct fs_mount, m, &t->mounts)
-		if (r == 0)
-			r = fill_mount(t, m, root, snapshot, e);
+	vec_each(struct fs_mount, m, &t->mounts) if (r == 0) r =
+		fill_mount(t, m, root, snapshot, e);
 	if (r < 0)
 		return r;
 	*out = take_ptr(t);
@@ -331,7 +328,8 @@ void fs_tree_free(struct fs_tree *t)
 	if (!t)
 		return;
 	fs_undo_free(t->undo);
-	vec_each(struct fs_mount, m, &t->mounts) {
+	vec_each(struct fs_mount, m, &t->mounts)
+	{
 		cleanup_fd(&m->old_fd);
 		cleanup_fd(&m->mnt_fd);
 		fs_mount_unprepare(t, m);
@@ -354,16 +352,14 @@ void fs_tree_free(struct fs_tree *t)
 
 struct fs_mount *fs_tree_find_mount(const struct fs_tree *t, uint64_t mnt_id)
 {
-	vec_each(struct fs_mount, m, &t->mounts)
-		if (m->mnt_id == mnt_id || (m->old_mnt_id && m->old_mnt_id == mnt_id))
-			return m;
+	vec_each(struct fs_mount, m,
+		 &t->mounts) if (m->mnt_id == mnt_id ||
+				 (m->old_mnt_id && m->old_mnt_id == mnt_id)) return m;
 	return NULL;
 }
 
 struct fs_mount *fs_tree_find_target(const struct fs_tree *t, const char *target)
 {
-	vec_each(struct fs_mount, m, &t->mounts)
-		if (!strcmp(m->target, target))
-			return m;
+	vec_each(struct fs_mount, m, &t->mounts) if (!strcmp(m->target, target)) return m;
 	return NULL;
 }

@@ -40,45 +40,45 @@ struct spec;
 enum fs_state { FS_LIVE, FS_READY, FS_CUT, FS_BROKEN };
 
 struct fs_mount {
-	char *target;		/* "/" or the volume's place, no slash at the end */
-	char *source;		/* base directory */
+	char *target; /* "/" or the volume's place, no slash at the end */
+	char *source; /* base directory */
 	int base_fd;
-	int skin_fd;		/* image_skin() above the base, or -1 */
-	struct vec layers;	/* struct layer *, newest first, references */
-	struct layer *upper;	/* live */
-	int mnt_fd;		/* live overlay: attach it with move_mount */
-	uint64_t mnt_id;	/* of it; keeps it when attached */
-	struct vec seen;	/* struct carry_seen: upper as it began */
-	bool racy;		/* changes cannot be told by that record */
-	struct vec links;	/* struct carry_links in the upper as it began */
-	struct scan scan;	/* of the upper, as of the last fs_prepare() */
-	bool fine;		/* every change there has a ctime of its own */
-	bool silent;		/* ... but writing to a mapping has none: tmpfs */
-	struct layer *next_upper;	/* prepared, or NULL */
-	int next_fd;		/* prepared overlay, detached, or -1 */
-	int old_fd;		/* after a cut: the overlay before, or -1 */
-	uint64_t old_mnt_id;	/* of it, 0: none */
+	int skin_fd;              /* image_skin() above the base, or -1 */
+	struct vec layers;        /* struct layer *, newest first, references */
+	struct layer *upper;      /* live */
+	int mnt_fd;               /* live overlay: attach it with move_mount */
+	uint64_t mnt_id;          /* of it; keeps it when attached */
+	struct vec seen;          /* struct carry_seen: upper as it began */
+	bool racy;                /* changes cannot be told by that record */
+	struct vec links;         /* struct carry_links in the upper as it began */
+	struct scan scan;         /* of the upper, as of the last fs_prepare() */
+	bool fine;                /* every change there has a ctime of its own */
+	bool silent;              /* ... but writing to a mapping has none: tmpfs */
+	struct layer *next_upper; /* prepared, or NULL */
+	int next_fd;              /* prepared overlay, detached, or -1 */
+	int old_fd;               /* after a cut: the overlay before, or -1 */
+	uint64_t old_mnt_id;      /* of it, 0: none */
 };
 
 struct fs_tree {
-	struct store *store;		/* borrowed */
+	struct store *store; /* borrowed */
 	enum fs_state state;
 	bool userxattr;
-	struct vec mounts;		/* struct fs_mount, root first, outer
-					 * before inner */
-	struct fs_undo *undo;		/* state of a cut not yet settled */
+	struct vec mounts;    /* struct fs_mount, root first, outer
+			       * before inner */
+	struct fs_undo *undo; /* state of a cut not yet settled */
 };
 
 /* The files of a checkpoint. */
 struct fs_snapshot_mount {
 	char *target;
 	char *source;
-	struct vec layers;	/* struct layer *, newest first, references */
-	struct vec links;	/* struct carry_links of the newest layer */
+	struct vec layers; /* struct layer *, newest first, references */
+	struct vec links;  /* struct carry_links of the newest layer */
 };
 
 struct fs_snapshot {
-	struct vec mounts;	/* struct fs_snapshot_mount, root first */
+	struct vec mounts; /* struct fs_snapshot_mount, root first */
 };
 
 /*
@@ -87,10 +87,8 @@ struct fs_snapshot {
  * volumes of spec with mode cow get overlays of their own. Nothing is
  * attached: take mounts[i].mnt_fd. *out is freed with fs_tree_free().
  */
-must_check int fs_tree_new(struct store *store, const char *root,
-			   const struct spec *spec,
-			   const struct fs_snapshot *snapshot,
-			   struct fs_tree **out, struct err *e);
+must_check int fs_tree_new(struct store *store, const char *root, const struct spec *spec,
+			   const struct fs_snapshot *snapshot, struct fs_tree **out, struct err *e);
 
 /* Drop the tree: live uppers that no snapshot has are removed from disk. */
 void fs_tree_free(struct fs_tree *t);
@@ -113,7 +111,7 @@ bool fs_is_clean(const struct fs_tree *t, bool writers);
 bool fs_mount_is_clean(const struct fs_mount *m, bool writers);
 
 struct fs_cut_stats {
-	size_t mounts;		/* cut; the others were clean */
+	size_t mounts; /* cut; the others were clean */
 	size_t carried;
 	size_t reflinked;
 	uint64_t copied_bytes;
@@ -121,11 +119,11 @@ struct fs_cut_stats {
 };
 
 struct fs_cut {
-	int mntns_fd;			/* the incarnation's mount namespace */
+	int mntns_fd; /* the incarnation's mount namespace */
 	const struct carry_want *carry;
 	size_t n_carry;
-	bool writers;			/* as for fs_is_clean() */
-	struct fs_cut_stats stats;	/* out */
+	bool writers;              /* as for fs_is_clean() */
+	struct fs_cut_stats stats; /* out */
 };
 
 /*
@@ -136,8 +134,8 @@ struct fs_cut {
  * fs_settle() or fs_uncut() must follow before the processes run.
  * On failure nothing has changed; only e->broken says otherwise.
  */
-must_check int fs_cut(struct fs_tree *t, struct fs_cut *cut,
-		      struct fs_snapshot *out, struct err *e);
+must_check int fs_cut(struct fs_tree *t, struct fs_cut *cut, struct fs_snapshot *out,
+		      struct err *e);
 
 /* Take the cut back: the namespace, the carried files, the layers. */
 must_check int fs_uncut(struct fs_tree *t, int mntns_fd, struct err *e);
@@ -153,29 +151,24 @@ must_check int fs_settle(struct fs_tree *t, int mntns_fd, struct err *e);
  * The files as they are now without cutting: only right where the tree is
  * clean (a checkpoint of an untouched sandbox, checkpoint 0).
  */
-must_check int fs_snapshot_now(const struct fs_tree *t,
-			       struct fs_snapshot *out, struct err *e);
+must_check int fs_snapshot_now(const struct fs_tree *t, struct fs_snapshot *out, struct err *e);
 
 /* The mount whose live or old overlay has this mount id; NULL: none. */
 struct fs_mount *fs_tree_find_mount(const struct fs_tree *t, uint64_t mnt_id);
 /* The mount at that target, NULL: none. */
-struct fs_mount *fs_tree_find_target(const struct fs_tree *t,
-				     const char *target);
+struct fs_mount *fs_tree_find_target(const struct fs_tree *t, const char *target);
 
 /* A snapshot of nothing; a mount is added, NULL: no memory. */
 static inline void fs_snapshot_init(struct fs_snapshot *s)
 {
-	*s = (struct fs_snapshot){ .mounts = VEC_INIT(struct fs_snapshot_mount) };
+	*s = (struct fs_snapshot){.mounts = VEC_INIT(struct fs_snapshot_mount)};
 }
-struct fs_snapshot_mount *fs_snapshot_add(struct fs_snapshot *s,
-					  const char *target,
+struct fs_snapshot_mount *fs_snapshot_add(struct fs_snapshot *s, const char *target,
 					  const char *source);
-must_check int fs_snapshot_copy(struct fs_snapshot *dst,
-				const struct fs_snapshot *src);
+must_check int fs_snapshot_copy(struct fs_snapshot *dst, const struct fs_snapshot *src);
 void fs_snapshot_deinit(struct fs_snapshot *s);
 
 /* Both directions between a snapshot and what a manifest says of it. */
-must_check int fs_snapshot_save(const struct fs_snapshot *s,
-				struct manifest *m);
+must_check int fs_snapshot_save(const struct fs_snapshot *s, struct manifest *m);
 must_check int fs_snapshot_load(struct store *store, const struct manifest *m,
 				struct fs_snapshot *out, struct err *e);

@@ -11,8 +11,8 @@
 #include "sys/probe.h"
 
 enum {
-	FD_PATH_BYTES = 32,		/* "/proc/self/fd/" and a number */
-	OPTION_BYTES = 4096 - 1,	/* mount(2) takes one page of options */
+	FD_PATH_BYTES = 32,      /* "/proc/self/fd/" and a number */
+	OPTION_BYTES = 4096 - 1, /* mount(2) takes one page of options */
 };
 
 const char *overlay_xattr_prefix(bool userxattr)
@@ -40,8 +40,10 @@ static int check_layers(const struct overlay *o, struct err *e)
 				       strerror(-r));
 		for (size_t k = 0; k < n; k++)
 			if (seen[k].st_dev == seen[n].st_dev && seen[k].st_ino == seen[n].st_ino)
-				return err_set(e, EEXIST, "layers %zu and %zu of an overlay are "
-					       "the same directory", k, i);
+				return err_set(e, EEXIST,
+					       "layers %zu and %zu of an overlay are "
+					       "the same directory",
+					       k, i);
 		n++;
 	}
 	return 0;
@@ -165,7 +167,7 @@ static int mount_and_detach(const struct overlay *o, const char *options)
 		}
 	}
 	int gone = sys_unlinkat(o->scratch_fd, "mnt", AT_REMOVEDIR);
-	(void)gone;	/* an empty directory beside a layer: harmless */
+	(void)gone; /* an empty directory beside a layer: harmless */
 	return fd;
 }
 

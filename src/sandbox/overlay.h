@@ -19,20 +19,20 @@ enum {
 
 /* How layers are named to the kernel; a test can ask for one of them. */
 enum overlay_method {
-	OVERLAY_ANY,		/* the best that works */
-	OVERLAY_BY_FD,		/* lowerdir+ by descriptor, Linux 6.13 */
-	OVERLAY_BY_PATH,	/* lowerdir+ by path, Linux 6.5 */
-	OVERLAY_BY_MOUNT,	/* one option string, mount(2) */
+	OVERLAY_ANY,      /* the best that works */
+	OVERLAY_BY_FD,    /* lowerdir+ by descriptor, Linux 6.13 */
+	OVERLAY_BY_PATH,  /* lowerdir+ by path, Linux 6.5 */
+	OVERLAY_BY_MOUNT, /* one option string, mount(2) */
 };
 
 struct overlay {
-	const int *lower_fds;	/* newest first */
+	const int *lower_fds; /* newest first */
 	size_t n_lowers;
-	int upper_fd;		/* -1: read-only, at least two lowers */
+	int upper_fd; /* -1: read-only, at least two lowers */
 	int work_fd;
-	int scratch_fd;		/* a directory where OVERLAY_BY_MOUNT may make
-				 * a mount point for a moment; -1: not allowed */
-	bool userxattr;		/* in a user namespace: no trusted.* */
+	int scratch_fd; /* a directory where OVERLAY_BY_MOUNT may make
+			 * a mount point for a moment; -1: not allowed */
+	bool userxattr; /* in a user namespace: no trusted.* */
 	enum overlay_method method;
 };
 

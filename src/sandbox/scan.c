@@ -11,10 +11,8 @@
 
 static void dir_deinit(struct scan_dir *d)
 {
-	vec_each(char *, sub, &d->subdirs)
-		free(*sub);
-	vec_each(struct scan_link, l, &d->links)
-		free(l->path);
+	vec_each(char *, sub, &d->subdirs) free(*sub);
+	vec_each(struct scan_link, l, &d->links) free(l->path);
 	vec_deinit(&d->subdirs);
 	vec_deinit(&d->links);
 	free(d->path);
@@ -22,8 +20,7 @@ static void dir_deinit(struct scan_dir *d)
 
 void scan_deinit(struct scan *s)
 {
-	vec_each(struct scan_dir, d, &s->dirs)
-		dir_deinit(d);
+	vec_each(struct scan_dir, d, &s->dirs) dir_deinit(d);
 	vec_deinit(&s->dirs);
 }
 
@@ -80,7 +77,7 @@ static int read_entry(struct scan_dir *d, int fd, const char *name)
 	} else {
 		struct scan_link *l = vec_add(&d->links);
 		if (l)
-			*l = (struct scan_link){ .ino = st.st_ino, .path = take_ptr(path) };
+			*l = (struct scan_link){.ino = st.st_ino, .path = take_ptr(path)};
 	}
 	bool lost = path != NULL;
 	free(path);
@@ -106,7 +103,7 @@ static int read_dir(struct scan_dir *d, int fd)
 
 static struct scan_dir *find_dir(const struct vec *dirs, const char *path)
 {
-	struct scan_dir key = { .path = (char *)path };
+	struct scan_dir key = {.path = (char *)path};
 	return dirs->n ? bsearch(&key, dirs->data, dirs->n, sizeof(key), by_path) : NULL;
 }
 
@@ -147,9 +144,7 @@ int scan_update(struct scan *s, int fs_fd)
 		struct scan_dir d = *(struct scan_dir *)vec_at(&now.dirs, i);
 		r = scan_dir(&d, &s->dirs, fs_fd);
 		*(struct scan_dir *)vec_at(&now.dirs, i) = d;
-		vec_each(char *, sub, &d.subdirs)
-			if (r == 0)
-				r = add_dir(&now.dirs, *sub);
+		vec_each(char *, sub, &d.subdirs) if (r == 0) r = add_dir(&now.dirs, *sub);
 	}
 	/* After a failure nothing is known: records may have been moved. */
 	scan_deinit(s);
@@ -185,7 +180,7 @@ static int add_group(struct vec *groups, int fs_fd, struct scan_link *const *lin
 	struct carry_links *group = vec_add(groups);
 	if (!group)
 		return -ENOMEM;
-	*group = (struct carry_links){ .ino = st.st_ino, .nlink = n, .names = VEC_INIT(char *) };
+	*group = (struct carry_links){.ino = st.st_ino, .nlink = n, .names = VEC_INIT(char *)};
 	for (size_t i = 0; i < n; i++) {
 		char **name = vec_add(&group->names);
 		if (!name || !(*name = strdup(link[i]->path)))
@@ -199,14 +194,14 @@ int scan_groups(const struct scan *s, int fs_fd, size_t names_max, struct vec *g
 	struct vec links = VEC_INIT(struct scan_link *);
 	struct vec found = VEC_INIT(struct carry_links);
 	int r = 0;
-	vec_each(struct scan_dir, d, &s->dirs)
-		vec_each(struct scan_link, l, &d->links) {
-			struct scan_link **to = r ? NULL : vec_add(&links);
-			if (to)
-				*to = l;
-			else
-				r = -ENOMEM;
-		}
+	vec_each(struct scan_dir, d, &s->dirs) vec_each(struct scan_link, l, &d->links)
+	{
+		struct scan_link **to = r ? NULL : vec_add(&links);
+		if (to)
+			*to = l;
+		else
+			r = -ENOMEM;
+	}
 	if (r == 0 && links.n > names_max)
 		r = -EMLINK;
 	if (r == 0 && links.n)

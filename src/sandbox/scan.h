@@ -16,10 +16,10 @@
 #include "base/vec.h"
 
 struct scan {
-	struct vec dirs;	/* struct scan_dir, by path */
+	struct vec dirs; /* struct scan_dir, by path */
 };
 
-#define SCAN_INIT ((struct scan){ .dirs = VEC_INIT(struct scan_dir) })
+#define SCAN_INIT ((struct scan){.dirs = VEC_INIT(struct scan_dir)})
 
 struct scan_link {
 	uint64_t ino;
@@ -31,16 +31,16 @@ struct scan_dir {
 	uint64_t ino;
 	int64_t ctime_s;
 	uint32_t ctime_ns;
-	bool racy;		/* may change again without its ctime changing */
-	struct vec subdirs;	/* char *, paths */
-	struct vec links;	/* struct scan_link: entries with several names */
+	bool racy;          /* may change again without its ctime changing */
+	struct vec subdirs; /* char *, paths */
+	struct vec links;   /* struct scan_link: entries with several names */
 };
 
 /* A file of a layer with more than one name. */
 struct carry_links {
 	uint64_t ino;
 	uint64_t nlink;
-	struct vec names;	/* char *, relative paths */
+	struct vec names; /* char *, relative paths */
 };
 
 void scan_deinit(struct scan *s);
@@ -56,5 +56,4 @@ must_check int scan_update(struct scan *s, int fs_fd);
  * carry_links_deinit(). -ESTALE: names are missing, scan afresh; -EMLINK: more
  * than names_max.
  */
-must_check int scan_groups(const struct scan *s, int fs_fd, size_t names_max,
-			   struct vec *groups);
+must_check int scan_groups(const struct scan *s, int fs_fd, size_t names_max, struct vec *groups);

@@ -21,7 +21,8 @@ struct fs_snapshot_mount *fs_snapshot_add(struct fs_snapshot *s, const char *tar
 
 void fs_snapshot_deinit(struct fs_snapshot *s)
 {
-	vec_each(struct fs_snapshot_mount, sm, &s->mounts) {
+	vec_each(struct fs_snapshot_mount, sm, &s->mounts)
+	{
 		free(sm->target);
 		free(sm->source);
 		fs_layers_deinit(&sm->layers);
@@ -34,7 +35,8 @@ int fs_snapshot_copy(struct fs_snapshot *dst, const struct fs_snapshot *src)
 {
 	struct fs_snapshot copy;
 	fs_snapshot_init(&copy);
-	vec_each(struct fs_snapshot_mount, sm, &src->mounts) {
+	vec_each(struct fs_snapshot_mount, sm, &src->mounts)
+	{
 		struct fs_snapshot_mount *to = fs_snapshot_add(&copy, sm->target, sm->source);
 		if (to && fs_layers_copy(&to->layers, &sm->layers) == 0 &&
 		    carry_links_copy(&to->links, &sm->links) == 0)
@@ -50,7 +52,8 @@ int fs_snapshot_now(const struct fs_tree *t, struct fs_snapshot *out, struct err
 {
 	struct fs_snapshot found;
 	fs_snapshot_init(&found);
-	vec_each(struct fs_mount, m, &t->mounts) {
+	vec_each(struct fs_mount, m, &t->mounts)
+	{
 		struct fs_snapshot_mount *to = fs_snapshot_add(&found, m->target, m->source);
 		if (to && fs_layers_copy(&to->layers, &m->layers) == 0 &&
 		    carry_links_copy(&to->links, &m->links) == 0)
@@ -64,11 +67,13 @@ int fs_snapshot_now(const struct fs_tree *t, struct fs_snapshot *out, struct err
 
 int fs_snapshot_save(const struct fs_snapshot *s, struct manifest *m)
 {
-	vec_each(struct fs_snapshot_mount, sm, &s->mounts) {
+	vec_each(struct fs_snapshot_mount, sm, &s->mounts)
+	{
 		struct manifest_mount *to = manifest_add_mount(m, sm->target, sm->source);
 		if (!to)
 			return -ENOMEM;
-		vec_each(struct layer *, l, &sm->layers) {
+		vec_each(struct layer *, l, &sm->layers)
+		{
 			int r = manifest_add_layer(to, (*l)->id);
 			if (r)
 				return r;
@@ -101,7 +106,8 @@ int fs_snapshot_load(struct store *store, const struct manifest *m, struct fs_sn
 {
 	struct fs_snapshot found;
 	fs_snapshot_init(&found);
-	vec_each(struct manifest_mount, mm, &m->mounts) {
+	vec_each(struct manifest_mount, mm, &m->mounts)
+	{
 		int r = load_mount(store, mm, &found, e);
 		if (r) {
 			fs_snapshot_deinit(&found);

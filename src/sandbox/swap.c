@@ -14,27 +14,25 @@ struct visit {
 	int ns_fd;
 	int root_fd;
 	int cwd_fd;
-	int proc_fd;	/* our own /proc/self: the guest's has other pids */
-	int there_fd;	/* the namespace's root */
-	struct vec lines;	/* struct mount_line of the namespace */
+	int proc_fd;      /* our own /proc/self: the guest's has other pids */
+	int there_fd;     /* the namespace's root */
+	struct vec lines; /* struct mount_line of the namespace */
 };
 
 void swap_init(struct swap *s, int root_fd)
 {
-	*s = (struct swap){ .root_fd = root_fd, .mounts = VEC_INIT(struct swap_mount) };
+	*s = (struct swap){.root_fd = root_fd, .mounts = VEC_INIT(struct swap_mount)};
 }
 
 static void forget_moved(struct swap_mount *m)
 {
-	vec_each(char *, path, &m->moved)
-		free(*path);
+	vec_each(char *, path, &m->moved) free(*path);
 	vec_deinit(&m->moved);
 }
 
 void swap_deinit(struct swap *s)
 {
-	vec_each(struct swap_mount, m, &s->mounts)
-		forget_moved(m);
+	vec_each(struct swap_mount, m, &s->mounts) forget_moved(m);
 	vec_deinit(&s->mounts);
 }
 
@@ -62,12 +60,12 @@ static int open_path(int dir_fd, const char *path)
 /* setns() moves our cwd and root to the other namespace's: keep ours. */
 static int visit_prepare(struct visit *v)
 {
-	*v = (struct visit){ .there_fd = -1, .lines = VEC_INIT(struct mount_line) };
+	*v = (struct visit){.there_fd = -1, .lines = VEC_INIT(struct mount_line)};
 	v->ns_fd = sys_openat(AT_FDCWD, "/proc/self/ns/mnt", O_RDONLY, 0);
 	v->root_fd = open_path(AT_FDCWD, "/");
 	v->cwd_fd = open_path(AT_FDCWD, ".");
 	v->proc_fd = sys_openat(AT_FDCWD, "/proc/self", O_PATH | O_DIRECTORY, 0);
-	int fds[] = { v->ns_fd, v->root_fd, v->cwd_fd, v->proc_fd };
+	int fds[] = {v->ns_fd, v->root_fd, v->cwd_fd, v->proc_fd};
 	for (size_t i = 0; i < 4; i++)
 		if (fds[i] < 0)
 			return fds[i];
@@ -147,9 +145,7 @@ static int visit_enter(struct visit *v, int mntns_fd, int root_fd, bool look, st
 /* The sandbox's root now: one that is exchanged, or the one that never was. */
 static int root_now(const struct swap *s)
 {
-	vec_each(struct swap_mount, m, &s->mounts)
-		if (m->pivoted)
-			return m->new_fd;
+	vec_each(struct swap_mount, m, &s->mounts) if (m->pivoted) return m->new_fd;
 	return s->root_fd;
 }
 
@@ -171,13 +167,12 @@ static const char *below(const char *target, const char *path)
 static int check_mount(const struct visit *v, const struct swap_mount *m, struct err *e)
 {
 	const struct mount_line *old = NULL;
-	vec_each(struct mount_line, line, &v->lines)
-		if (line->mnt_id == m->old_id)
-			old = line;
+	vec_each(struct mount_line, line, &v->lines) if (line->mnt_id == m->old_id) old = line;
 	if (!old || strcmp(old->target, m->target))
 		return err_set(e, ESTALE, "'%s' of the sandbox is not mounted where it was",
 			       m->target);
-	vec_each(struct mount_line, line, &v->lines) {
+	vec_each(struct mount_line, line, &v->lines)
+	{
 		if (line->dev != old->dev || line == old)
 			continue;
 		err_set(e, EBUSY, "'%s' is a bind mount of the sandbox's own '%s'", line->target,
@@ -209,13 +204,14 @@ static int move_below(int from_fd, int to_fd, const char *path, uint64_t id)
 	uint64_t found;
 	int r = sys_mnt_id(from, &found);
 	if (r == 0 && id && found != id)
-		r = -EBUSY;	/* another one on top of it */
+		r = -EBUSY; /* another one on top of it */
 	return r ? r : sys_move_mount_fd(from, to);
 }
 
 static int move_children(const struct visit *v, struct swap_mount *m, struct err *e)
 {
-	vec_each(struct mount_line, line, &v->lines) {
+	vec_each(struct mount_line, line, &v->lines)
+	{
 		if (line->parent_id != m->old_id)
 			continue;
 		const char *path = below(m->target, line->target);
@@ -285,10 +281,10 @@ static int unmount_fd(int fd)
 }
 
 /* One more try: the mounts are ours and the processes stand still. */
-#define TWICE(call)                                   \
-	({                                            \
-		int twice_ = (call);                  \
-		twice_ ? (call) : 0;                  \
+#define TWICE(call)                                                                                \
+	({                                                                                         \
+		int twice_ = (call);                                                               \
+		twice_ ? (call) : 0;                                                               \
 	})
 
 static int unpark(const struct swap_mount *m)
@@ -338,12 +334,8 @@ static int unswap_all(struct swap *s, struct err *e)
 static int swap_all(const struct visit *v, struct swap *s, struct err *e)
 {
 	int r = 0;
-	vec_each(struct swap_mount, m, &s->mounts)
-		if (r == 0)
-			r = check_mount(v, m, e);
-	vec_each(struct swap_mount, m, &s->mounts)
-		if (r == 0)
-			r = swap_one(v, m, e);
+	vec_each(struct swap_mount, m, &s->mounts) if (r == 0) r = check_mount(v, m, e);
+	vec_each(struct swap_mount, m, &s->mounts) if (r == 0) r = swap_one(v, m, e);
 	return r;
 }
 
@@ -367,7 +359,7 @@ int swap_undo(struct swap *s, int mntns_fd, struct err *e)
 {
 	struct visit v;
 	int r = visit_enter(&v, mntns_fd, root_now(s), false, e);
-	if (r)	/* a single failure must not keep us from taking it back */
+	if (r) /* a single failure must not keep us from taking it back */
 		r = visit_enter(&v, mntns_fd, root_now(s), false, e);
 	if (r)
 		return r;

@@ -21,21 +21,21 @@
 #include "base/vec.h"
 
 struct swap_mount {
-	const char *target;	/* "/" or a path; borrowed */
-	int old_fd;		/* root of the overlay that is attached */
+	const char *target; /* "/" or a path; borrowed */
+	int old_fd;         /* root of the overlay that is attached */
 	uint64_t old_id;
-	int new_fd;		/* detached one that takes its place */
+	int new_fd; /* detached one that takes its place */
 	uint64_t new_id;
 	/* progress, for taking back */
 	bool parked;
 	bool attached;
 	bool pivoted;
-	struct vec moved;	/* char *: submounts moved, relative paths */
+	struct vec moved; /* char *: submounts moved, relative paths */
 };
 
 struct swap {
-	int root_fd;		/* of the sandbox's root mount; borrowed */
-	struct vec mounts;	/* struct swap_mount, the root first if it is one */
+	int root_fd;       /* of the sandbox's root mount; borrowed */
+	struct vec mounts; /* struct swap_mount, the root first if it is one */
 };
 
 /* root_fd: a descriptor of the root overlay that is attached now. */

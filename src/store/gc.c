@@ -26,22 +26,21 @@ static void scoped_dir(DIR **dir)
 static bool layer_named(const struct vec *manifests, const char *id)
 {
 	vec_each(struct manifest, m, manifests)
-		vec_each(struct manifest_mount, mm, &m->mounts)
-			for (size_t i = 0; i < mm->layers.n; i++)
-				if (!strcmp(vec_at(&mm->layers, i), id))
-					return true;
+		vec_each(struct manifest_mount, mm,
+			 &m->mounts) for (size_t i = 0; i < mm->layers.n;
+					  i++) if (!strcmp(vec_at(&mm->layers, i), id)) return true;
 	return false;
 }
 
 /* By its last component: a state directory may have been moved. */
 static bool base_named(const struct vec *manifests, const char *name)
 {
-	vec_each(struct manifest, m, manifests)
-		vec_each(struct manifest_mount, mm, &m->mounts) {
-			const char *slash = strrchr(mm->source, '/');
-			if (slash && !strcmp(slash + 1, name))
-				return true;
-		}
+	vec_each(struct manifest, m, manifests) vec_each(struct manifest_mount, mm, &m->mounts)
+	{
+		const char *slash = strrchr(mm->source, '/');
+		if (slash && !strcmp(slash + 1, name))
+			return true;
+	}
 	return false;
 }
 
@@ -214,7 +213,7 @@ int store_empty_trash(struct store *s, size_t *n, struct err *e)
 
 int store_gc(struct store *s, struct store_gc *result, struct err *e)
 {
-	struct store_gc counted = { 0 };
+	struct store_gc counted = {0};
 	size_t n = 0;
 	int r = collect_all(s, &counted, e);
 	if (r == 0)

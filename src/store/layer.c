@@ -155,16 +155,14 @@ void layer_discard(struct store *s, struct layer *l)
 
 struct disk {
 	uint64_t blocks;
-	struct vec seen;	/* uint64_t: inodes with several names */
+	struct vec seen; /* uint64_t: inodes with several names */
 };
 
 static int disk_add(void *ctx, const struct tree_entry *entry)
 {
 	struct disk *d = ctx;
 	if (!S_ISDIR(entry->st->st_mode) && entry->st->st_nlink > 1) {
-		vec_each(uint64_t, ino, &d->seen)
-			if (*ino == entry->st->st_ino)
-				return 0;
+		vec_each(uint64_t, ino, &d->seen) if (*ino == entry->st->st_ino) return 0;
 		uint64_t *ino = vec_add(&d->seen);
 		if (!ino)
 			return -ENOMEM;
@@ -176,7 +174,7 @@ static int disk_add(void *ctx, const struct tree_entry *entry)
 
 int layer_disk_bytes(const struct layer *l, uint64_t *bytes, struct err *e)
 {
-	struct disk d = { .seen = VEC_INIT(uint64_t) };
+	struct disk d = {.seen = VEC_INIT(uint64_t)};
 	int r = tree_walk(l->fs_fd, disk_add, &d);
 	vec_deinit(&d.seen);
 	if (r)

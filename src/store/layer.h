@@ -22,20 +22,19 @@ struct layer {
 	char id[STORE_ID_BYTES];
 	enum layer_state state;
 	unsigned int refs;
-	int dir_fd;		/* layers/<id>; has the lock */
-	int fs_fd;		/* its files */
-	int work_fd;		/* overlayfs' work directory; SEALED: -1 */
+	int dir_fd;  /* layers/<id>; has the lock */
+	int fs_fd;   /* its files */
+	int work_fd; /* overlayfs' work directory; SEALED: -1 */
 };
 
 /* A new empty layer with one reference. */
 must_check int layer_new(struct store *s, struct layer **out, struct err *e);
 
 /* A layer that exists, sealed. -ENOENT: no such layer. */
-must_check int layer_open(struct store *s, const char *id, struct layer **out,
-			  struct err *e);
+must_check int layer_open(struct store *s, const char *id, struct layer **out, struct err *e);
 
 struct layer *layer_ref(struct layer *l);
-void layer_unref(struct layer *l);	/* takes NULL */
+void layer_unref(struct layer *l); /* takes NULL */
 
 /* No more writing. Idempotent; cheap: nothing is synced. */
 void layer_seal(struct layer *l);
@@ -44,5 +43,4 @@ void layer_seal(struct layer *l);
 void layer_discard(struct store *s, struct layer *l);
 
 /* Bytes of disk its files take (st_blocks), hardlinks once. */
-must_check int layer_disk_bytes(const struct layer *l, uint64_t *bytes,
-				struct err *e);
+must_check int layer_disk_bytes(const struct layer *l, uint64_t *bytes, struct err *e);

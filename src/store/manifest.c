@@ -21,12 +21,13 @@ static void scoped_json(json_t **j)
 
 void manifest_init(struct manifest *m)
 {
-	*m = (struct manifest){ .mounts = VEC_INIT(struct manifest_mount) };
+	*m = (struct manifest){.mounts = VEC_INIT(struct manifest_mount)};
 }
 
 void manifest_deinit(struct manifest *m)
 {
-	vec_each(struct manifest_mount, mm, &m->mounts) {
+	vec_each(struct manifest_mount, mm, &m->mounts)
+	{
 		free(mm->target);
 		free(mm->source);
 		vec_deinit(&mm->layers);
@@ -47,7 +48,7 @@ struct manifest_mount *manifest_add_mount(struct manifest *m, const char *target
 	struct manifest_mount *mm = vec_add(&m->mounts);
 	if (!mm)
 		return NULL;
-	mm->layers = (struct vec){ .elem_bytes = STORE_ID_BYTES };
+	mm->layers = (struct vec){.elem_bytes = STORE_ID_BYTES};
 	mm->target = strdup(target);
 	mm->source = strdup(source);
 	return mm->target && mm->source ? mm : NULL;
@@ -79,9 +80,8 @@ static json_t *mount_to_json(const struct manifest_mount *mm)
 static json_t *manifest_to_json(const struct manifest *m)
 {
 	scoped(scoped_json) json_t *mounts = json_array();
-	vec_each(struct manifest_mount, mm, &m->mounts)
-		if (json_array_append_new(mounts, mount_to_json(mm)))
-			return NULL;
+	vec_each(struct manifest_mount, mm,
+		 &m->mounts) if (json_array_append_new(mounts, mount_to_json(mm))) return NULL;
 	return json_pack("{s:i, s:s, s:s?, s:s?, s:s, s:s, s:s, s:I, s:I, s:O}", "version",
 			 MANIFEST_VERSION, "id", m->id, "tag", m->tag, "parent", m->parent,
 			 "sandbox", m->sandbox, "family", m->family, "base", m->base, "created_ns",
@@ -141,8 +141,8 @@ int manifest_write(struct store *s, const struct manifest *m, struct err *e)
 	if (r)
 		return r;
 	scoped(scoped_json) json_t *json = manifest_to_json(m);
-	scoped_free char *text = json ? json_dumps(json, JSON_INDENT(1) | JSON_PRESERVE_ORDER)
-				      : NULL;
+	scoped_free char *text =
+		json ? json_dumps(json, JSON_INDENT(1) | JSON_PRESERVE_ORDER) : NULL;
 	if (!text) {
 		err_set(e, EINVAL, "checkpoint '%s' has a name or path that is not UTF-8", m->id);
 		return err_remedy(e, "rename it, or mount it under another name");
@@ -183,7 +183,8 @@ static int mount_from_json(const json_t *j, struct manifest *m)
 		return -ENOMEM;
 	size_t i;
 	json_t *layer;
-	json_array_foreach(layers, i, layer) {
+	json_array_foreach(layers, i, layer)
+	{
 		const char *id = json_string_value(layer);
 		int r = id ? manifest_add_layer(mm, id) : -EINVAL;
 		if (r)
@@ -219,7 +220,8 @@ static int manifest_from_json(const json_t *j, struct manifest *m)
 		r = -EBADMSG;
 	size_t i;
 	json_t *mount;
-	json_array_foreach(mounts, i, mount) {
+	json_array_foreach(mounts, i, mount)
+	{
 		if (r == 0)
 			r = mount_from_json(mount, m);
 	}
@@ -315,7 +317,7 @@ static int list_entry(struct store *s, const char *name, struct vec *list, struc
 	struct manifest m;
 	int r = manifest_read(s, id, &m, e);
 	if (r == -ENOENT)
-		return 0;	/* removed while we were reading */
+		return 0; /* removed while we were reading */
 	if (r)
 		return r;
 	struct manifest *to = vec_add(list);
@@ -349,7 +351,6 @@ int manifest_list(struct store *s, struct vec *list, struct err *e)
 
 void manifest_list_deinit(struct vec *list)
 {
-	vec_each(struct manifest, m, list)
-		manifest_deinit(m);
+	vec_each(struct manifest, m, list) manifest_deinit(m);
 	vec_deinit(list);
 }

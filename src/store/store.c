@@ -19,7 +19,7 @@
 enum store_part { PART_LAYERS, PART_CHECKPOINTS, PART_SANDBOXES, PART_BASES, PART_TRASH, PARTS };
 
 static const char *const part_name[PARTS] = {
-	[PART_LAYERS] = "layers",	[PART_CHECKPOINTS] = "checkpoints",
+	[PART_LAYERS] = "layers",       [PART_CHECKPOINTS] = "checkpoints",
 	[PART_SANDBOXES] = "sandboxes", [PART_BASES] = "bases",
 	[PART_TRASH] = "trash",
 };
@@ -281,8 +281,10 @@ int store_check_name(const char *what, const char *name, struct err *e)
 	if (good)
 		return 0;
 	err_set(e, EINVAL, "'%.80s' is not a %s", name, what);
-	return err_remedy(e, "a %s has 1 to 63 letters, digits, '_', '.', '-' and begins with a "
-			     "letter or digit", what);
+	return err_remedy(e,
+			  "a %s has 1 to 63 letters, digits, '_', '.', '-' and begins with a "
+			  "letter or digit",
+			  what);
 }
 
 int store_sandbox_dir(struct store *s, const char *name, struct err *e)

@@ -21,7 +21,7 @@
 #include "base/err.h"
 
 enum {
-	STORE_ID_BYTES = 33,	/* 128 random bits in hex, and NUL */
+	STORE_ID_BYTES = 33, /* 128 random bits in hex, and NUL */
 };
 
 struct store;
@@ -40,8 +40,8 @@ void store_close(struct store *s);
 must_check int store_default_path(char **path, struct err *e);
 
 const char *store_path(const struct store *s);
-int store_fd(const struct store *s);		/* STATE */
-int store_layers_fd(const struct store *s);	/* STATE/layers */
+int store_fd(const struct store *s);        /* STATE */
+int store_layers_fd(const struct store *s); /* STATE/layers */
 int store_checkpoints_fd(const struct store *s);
 int store_bases_fd(const struct store *s);
 int store_trash_fd(const struct store *s);
@@ -50,14 +50,11 @@ int store_trash_fd(const struct store *s);
  * STATE/sandboxes/<name> opened, made when missing. -EINVAL for a name that
  * is not [A-Za-z0-9][A-Za-z0-9_.-]{0,62}.
  */
-must_check int store_sandbox_dir(struct store *s, const char *name,
-				 struct err *e);
-must_check int store_sandbox_remove(struct store *s, const char *name,
-				    struct err *e);
+must_check int store_sandbox_dir(struct store *s, const char *name, struct err *e);
+must_check int store_sandbox_remove(struct store *s, const char *name, struct err *e);
 
 /* 0 or -EINVAL with the rule in the cause. `what`: "sandbox name" ... */
-must_check int store_check_name(const char *what, const char *name,
-				struct err *e);
+must_check int store_check_name(const char *what, const char *name, struct err *e);
 
 /* A new random identifier. */
 must_check int store_new_id(char id[STORE_ID_BYTES], struct err *e);
@@ -75,9 +72,9 @@ must_check int store_sync(struct store *s, struct err *e);
 must_check int store_lock(struct store *s, int operation, struct err *e);
 
 struct store_gc {
-	size_t layers;		/* removed */
+	size_t layers; /* removed */
 	size_t bases;
-	size_t leftovers;	/* half-made things and old trash */
+	size_t leftovers; /* half-made things and old trash */
 };
 
 /*
@@ -85,8 +82,7 @@ struct store_gc {
  * damaged manifest stops it: what it names is not known. Runs with the
  * process' own credentials: in the user namespace that owns the files.
  */
-must_check int store_gc(struct store *s, struct store_gc *result,
-			struct err *e);
+must_check int store_gc(struct store *s, struct store_gc *result, struct err *e);
 
 /*
  * Remove what was put aside to be removed later. Takes as long as the files

@@ -148,7 +148,7 @@ int tree_remove(int dir_fd, const char *name)
 
 struct walk {
 	int root_fd;
-	struct vec queue;	/* char *: directories still to be read */
+	struct vec queue; /* char *: directories still to be read */
 	int (*visit)(void *ctx, const struct tree_entry *entry);
 	void *ctx;
 };
@@ -163,7 +163,7 @@ static int walk_entry(struct walk *w, int fd, const char *dir, const char *name)
 	bool top = !strcmp(dir, ".");
 	if (asprintf(&path, "%s%s%s", top ? "" : dir, top ? "" : "/", name) < 0)
 		return -ENOMEM;
-	struct tree_entry entry = { .dir_fd = fd, .name = name, .path = path, .st = &st };
+	struct tree_entry entry = {.dir_fd = fd, .name = name, .path = path, .st = &st};
 	r = w->visit(w->ctx, &entry);
 	if (r || !S_ISDIR(st.st_mode))
 		return r < 0 ? r : 0;

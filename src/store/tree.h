@@ -21,10 +21,10 @@
 must_check int tree_remove(int dir_fd, const char *name);
 
 struct tree_entry {
-	int dir_fd;		/* the directory it is in */
-	const char *name;	/* in it */
-	const char *path;	/* relative to where the walk began */
-	const struct stat *st;	/* not followed */
+	int dir_fd;            /* the directory it is in */
+	const char *name;      /* in it */
+	const char *path;      /* relative to where the walk began */
+	const struct stat *st; /* not followed */
 };
 
 /*

@@ -13,8 +13,8 @@
 #include "sys/fault.h"
 
 enum {
-	COPY_CHUNK = 1 << 20,	/* one copy_file_range or read */
-	COPY_BUFFER = 64 << 10,	/* where the kernel cannot copy by itself */
+	COPY_CHUNK = 1 << 20,   /* one copy_file_range or read */
+	COPY_BUFFER = 64 << 10, /* where the kernel cannot copy by itself */
 };
 
 static int result(long r)
@@ -191,7 +191,7 @@ int sys_copy_contents(int to_fd, int from_fd)
 	while (at < st.st_size) {
 		off_t data = lseek(from_fd, at, SEEK_DATA);
 		if (data < 0 && errno == ENXIO)
-			return 0;	/* a hole up to the end */
+			return 0; /* a hole up to the end */
 		if (data < 0)
 			return -errno;
 		off_t hole = lseek(from_fd, data, SEEK_HOLE);
@@ -205,7 +205,7 @@ int sys_copy_contents(int to_fd, int from_fd)
 	return 0;
 }
 
-enum { XATTR_BYTES = 65536 };	/* XATTR_SIZE_MAX, XATTR_LIST_MAX */
+enum { XATTR_BYTES = 65536 }; /* XATTR_SIZE_MAX, XATTR_LIST_MAX */
 
 /* Labels and the like belong to the machine's policy, not to us. */
 static int xattr_result(int r, const char *name)

@@ -25,28 +25,24 @@ must_check int sys_openat(int dir_fd, const char *path, int flags, mode_t mode);
  * Open path below dir_fd and nowhere else: no symbolic link, no "..", no
  * other mount is followed (openat2, Linux 5.6). O_NOFOLLOW is implied.
  */
-must_check int sys_open_beneath(int dir_fd, const char *path, int flags,
-				mode_t mode);
+must_check int sys_open_beneath(int dir_fd, const char *path, int flags, mode_t mode);
 
 must_check int sys_mkdirat(int dir_fd, const char *path, mode_t mode);
 must_check int sys_unlinkat(int dir_fd, const char *path, int flags);
-must_check int sys_linkat(int from_fd, const char *from, int to_fd,
-			  const char *to, int flags);
+must_check int sys_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags);
 must_check int sys_symlinkat(const char *text, int dir_fd, const char *path);
 
 /* flags: RENAME_NOREPLACE, RENAME_EXCHANGE, 0. */
-must_check int sys_renameat2(int from_fd, const char *from, int to_fd,
-			     const char *to, unsigned int flags);
+must_check int sys_renameat2(int from_fd, const char *from, int to_fd, const char *to,
+			     unsigned int flags);
 
-must_check int sys_fstatat(int dir_fd, const char *path, struct stat *st,
-			   int flags);
+must_check int sys_fstatat(int dir_fd, const char *path, struct stat *st, int flags);
 must_check int sys_fstat(int fd, struct stat *st);
-must_check int sys_fchownat(int dir_fd, const char *path, uid_t uid, gid_t gid,
-			    int flags);
+must_check int sys_fchownat(int dir_fd, const char *path, uid_t uid, gid_t gid, int flags);
 must_check int sys_fchmod(int fd, mode_t mode);
 must_check int sys_fchmodat(int dir_fd, const char *path, mode_t mode);
-must_check int sys_utimensat(int dir_fd, const char *path,
-			     const struct timespec times[2], int flags);
+must_check int sys_utimensat(int dir_fd, const char *path, const struct timespec times[2],
+			     int flags);
 
 /* Share the extents of a whole file; -EOPNOTSUPP, -EXDEV, -EINVAL: cannot. */
 must_check int sys_ficlone(int to_fd, int from_fd);
@@ -65,11 +61,9 @@ must_check int sys_copy_contents(int to_fd, int from_fd);
  */
 must_check int sys_copy_xattrs(int to_fd, int from_fd, const char *skip_prefix);
 
-must_check int sys_fsetxattr(int fd, const char *name, const void *value,
-			     size_t len);
+must_check int sys_fsetxattr(int fd, const char *name, const void *value, size_t len);
 /* Length of the value, at most len bytes of it in value. */
-must_check ssize_t sys_fgetxattr(int fd, const char *name, void *value,
-				 size_t len);
+must_check ssize_t sys_fgetxattr(int fd, const char *name, void *value, size_t len);
 
 must_check int sys_flock(int fd, int operation);
 must_check int sys_fsync(int fd);
@@ -85,8 +79,7 @@ must_check int sys_write_all(int fd, const void *bytes, size_t len);
 must_check int sys_clear_protection(int fd);
 
 /* Read the whole of a small file: *text is NUL-terminated and malloced. */
-must_check int sys_read_file(int dir_fd, const char *path, size_t max_bytes,
-			     char **text);
+must_check int sys_read_file(int dir_fd, const char *path, size_t max_bytes, char **text);
 
 /* DIR stream of a directory descriptor, which stays the caller's. */
 must_check int sys_opendir_fd(int fd, DIR **dir);

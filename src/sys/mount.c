@@ -118,13 +118,13 @@ static int setattr(int dir_fd, const char *path, unsigned int flags, struct moun
 int sys_mount_setattr(int dir_fd, const char *path, unsigned int flags, uint64_t set,
 		      uint64_t clear)
 {
-	struct mount_attr attr = { .attr_set = set, .attr_clr = clear };
+	struct mount_attr attr = {.attr_set = set, .attr_clr = clear};
 	return setattr(dir_fd, path, flags, &attr);
 }
 
 int sys_mount_propagation(int dir_fd, const char *path, unsigned int flags, uint64_t propagation)
 {
-	struct mount_attr attr = { .propagation = propagation };
+	struct mount_attr attr = {.propagation = propagation};
 	return setattr(dir_fd, path, flags, &attr);
 }
 
@@ -203,7 +203,8 @@ static int parse_line(char *line, struct mount_line *m)
 	unsigned int major, minor;
 	int used = 0;
 	if (sscanf(line, "%" SCNu64 " %" SCNu64 " %u:%u %n", &m->mnt_id, &m->parent_id, &major,
-		   &minor, &used) < 4 || !used)
+		   &minor, &used) < 4 ||
+	    !used)
 		return -EBADMSG;
 	m->dev = makedev(major, minor);
 	char *rest = line + used;
@@ -260,7 +261,8 @@ int sys_mountinfo(int proc_fd, struct vec *lines)
 
 void mount_lines_deinit(struct vec *lines)
 {
-	vec_each(struct mount_line, m, lines) {
+	vec_each(struct mount_line, m, lines)
+	{
 		free(m->root);
 		free(m->target);
 		free(m->fstype);

@@ -23,8 +23,7 @@ must_check int sys_fsopen(const char *fstype);
 must_check int sys_fspick(int dir_fd, const char *path, unsigned int flags);
 
 must_check int sys_fsconfig_flag(int fs_fd, const char *key);
-must_check int sys_fsconfig_string(int fs_fd, const char *key,
-				   const char *value);
+must_check int sys_fsconfig_string(int fs_fd, const char *key, const char *value);
 /* Linux 6.13 for overlayfs' layers; -EINVAL before. */
 must_check int sys_fsconfig_fd(int fs_fd, const char *key, int value_fd);
 must_check int sys_fsconfig_create(int fs_fd);
@@ -43,23 +42,21 @@ const char *sys_fslog(int fs_fd, char *text, size_t text_bytes);
 must_check int sys_open_tree(int dir_fd, const char *path, unsigned int flags);
 
 /* flags: MOVE_MOUNT_*. */
-must_check int sys_move_mount(int from_fd, const char *from, int to_fd,
-			      const char *to, unsigned int flags);
+must_check int sys_move_mount(int from_fd, const char *from, int to_fd, const char *to,
+			      unsigned int flags);
 
 /* Attach or move the mount at from_fd's root onto the inode of to_fd. */
 must_check int sys_move_mount_fd(int from_fd, int to_fd);
 
 /* Set and clear MOUNT_ATTR_* of a mount (flags: AT_EMPTY_PATH, AT_RECURSIVE). */
-must_check int sys_mount_setattr(int dir_fd, const char *path,
-				 unsigned int flags, uint64_t set,
+must_check int sys_mount_setattr(int dir_fd, const char *path, unsigned int flags, uint64_t set,
 				 uint64_t clear);
 /* The same for propagation: MS_PRIVATE, MS_SLAVE ... */
-must_check int sys_mount_propagation(int dir_fd, const char *path,
-				     unsigned int flags, uint64_t propagation);
+must_check int sys_mount_propagation(int dir_fd, const char *path, unsigned int flags,
+				     uint64_t propagation);
 
-must_check int sys_mount(const char *source, const char *target,
-			 const char *fstype, unsigned long flags,
-			 const char *data);
+must_check int sys_mount(const char *source, const char *target, const char *fstype,
+			 unsigned long flags, const char *data);
 must_check int sys_umount2(const char *target, int flags);
 must_check int sys_pivot_root(const char *new_root, const char *put_old);
 must_check int sys_setns(int ns_fd, int nstype);
@@ -73,9 +70,9 @@ must_check int sys_mnt_id(int fd, uint64_t *mnt_id);
 struct mount_line {
 	uint64_t mnt_id;
 	uint64_t parent_id;
-	uint64_t dev;		/* makedev(major, minor) of the superblock */
-	char *root;		/* of the mount inside its file system */
-	char *target;		/* as the caller's root sees it */
+	uint64_t dev; /* makedev(major, minor) of the superblock */
+	char *root;   /* of the mount inside its file system */
+	char *target; /* as the caller's root sees it */
 	char *fstype;
 };
 

@@ -58,8 +58,8 @@ static void mount_kind(struct fsbox *b, const char *size)
 
 static void make_root(struct fsbox *b)
 {
-	static const char *const dirs[] = { "",	    "/etc", "/dev", "/proc", "/tmp", "/old",
-					    "/vol", "/data", "/data/sub" };
+	static const char *const dirs[] = {"",     "/etc", "/dev",  "/proc",    "/tmp",
+					   "/old", "/vol", "/data", "/data/sub"};
 	char path[NAME_BYTES + 32];
 	snprintf(b->root, sizeof(b->root), "%s/root", b->dir);
 	snprintf(b->volume, sizeof(b->volume), "%s/volume", b->dir);
@@ -118,7 +118,7 @@ static void run_body(struct fsbox *b, void (*body)(struct fsbox *b), const char 
 
 static void run_kind(const char *kind, void (*body)(struct fsbox *b), const char *size)
 {
-	struct fsbox b = { .fs = kind };
+	struct fsbox b = {.fs = kind};
 	snprintf(b.dir, sizeof(b.dir), "%s/%s", t_tmpdir(), kind);
 	t_sys(mkdir(b.dir, 0755));
 	pid_t pid = t_fork();
@@ -169,8 +169,23 @@ int count_fds(void)
 /* The guest's side. */
 
 enum op {
-	OP_OPEN, OP_CLOSE, OP_WRITE, OP_MAP, OP_POKE, OP_PUT, OP_MKDIR, OP_UNLINK, OP_RENAME,
-	OP_LINK, OP_CHMOD, OP_CHDIR, OP_BIND, OP_EXISTS, OP_INO, OP_FD_INO, OP_GET,
+	OP_OPEN,
+	OP_CLOSE,
+	OP_WRITE,
+	OP_MAP,
+	OP_POKE,
+	OP_PUT,
+	OP_MKDIR,
+	OP_UNLINK,
+	OP_RENAME,
+	OP_LINK,
+	OP_CHMOD,
+	OP_CHDIR,
+	OP_BIND,
+	OP_EXISTS,
+	OP_INO,
+	OP_FD_INO,
+	OP_GET,
 };
 
 struct order {
@@ -272,7 +287,8 @@ static void mount_tree(const struct fsbox *b, const struct fs_tree *t)
 	char mnt[NAME_BYTES], path[2 * NAME_BYTES];
 	snprintf(mnt, sizeof(mnt), "%s/mnt", b->dir);
 	mkdir(mnt, 0755);
-	vec_each(struct fs_mount, m, &t->mounts) {
+	vec_each(struct fs_mount, m, &t->mounts)
+	{
 		snprintf(path, sizeof(path), "%s%s", mnt, strcmp(m->target, "/") ? m->target : "");
 		t_ok(sys_move_mount(m->mnt_fd, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH));
 	}
@@ -305,10 +321,10 @@ void guest_start(struct guest *g, const struct fsbox *b, const struct fs_tree *t
 		t_sys(dup2(pair[1], 3));
 		t_sys(close_range(4, ~0u, 0));
 		struct order o;
-		struct answer a = { 0 };
+		struct answer a = {0};
 		send(3, &a, sizeof(a), 0);
 		while (recv(3, &o, sizeof(o), 0) == (ssize_t)sizeof(o)) {
-			a = (struct answer){ 0 };
+			a = (struct answer){0};
 			a.result = obey(&o, &a);
 			send(3, &a, sizeof(a), 0);
 		}
@@ -333,7 +349,7 @@ void guest_stop(struct guest *g)
 static struct answer tell(struct guest *g, enum op op, int slot, int number, const char *a,
 			  const char *b)
 {
-	struct order o = { .op = op, .slot = slot, .number = number };
+	struct order o = {.op = op, .slot = slot, .number = number};
 	struct answer answer;
 	snprintf(o.a, sizeof(o.a), "%s", a ? a : "");
 	snprintf(o.b, sizeof(o.b), "%s", b ? b : "");
@@ -441,7 +457,8 @@ const char *snapshot_get(const struct fsbox *b, const struct fs_snapshot *s, con
 	struct fs_tree *t;
 	t_ok_e(fs_tree_new(b->store, b->root, &b->spec, s, &t, &e), &e);
 	struct fs_mount *best = vec_at(&t->mounts, 0);
-	vec_each(struct fs_mount, m, &t->mounts) {
+	vec_each(struct fs_mount, m, &t->mounts)
+	{
 		size_t len = strlen(m->target);
 		if (len > 1 && !strncmp(path, m->target, len) && path[len] == '/')
 			best = m;

@@ -17,10 +17,10 @@
 enum { FSBOX_TEXT = 400, FSBOX_SLOTS = 16 };
 
 struct fsbox {
-	const char *fs;		/* "dir" (that of $TMPDIR), "tmpfs", "xfs" */
-	char dir[128];		/* on that file system */
-	char root[160];		/* base root file system */
-	char volume[160];	/* source of a volume */
+	const char *fs;   /* "dir" (that of $TMPDIR), "tmpfs", "xfs" */
+	char dir[128];    /* on that file system */
+	char root[160];   /* base root file system */
+	char volume[160]; /* source of a volume */
 	bool userns;
 	struct store *store;
 	struct spec spec;
@@ -46,7 +46,7 @@ void guest_stop(struct guest *g);
 int guest_open(struct guest *g, int slot, const char *path, int flags);
 int guest_close(struct guest *g, int slot);
 int guest_write(struct guest *g, int slot, const char *text);
-int guest_map(struct guest *g, int slot);	/* shared, writable */
+int guest_map(struct guest *g, int slot); /* shared, writable */
 int guest_poke(struct guest *g, int slot, const char *text);
 int guest_put(struct guest *g, const char *path, const char *text);
 int guest_mkdir(struct guest *g, const char *path);

@@ -30,8 +30,8 @@ static void end(struct run *r)
 static void cut(struct run *r, struct fs_snapshot *out)
 {
 	struct err e = ERR_INIT;
-	struct carry_want want = { .path = "data/open" };
-	struct fs_cut c = { .mntns_fd = r->guest.mntns_fd, .carry = &want, .n_carry = 1 };
+	struct carry_want want = {.path = "data/open"};
+	struct fs_cut c = {.mntns_fd = r->guest.mntns_fd, .carry = &want, .n_carry = 1};
 	t_ok_e(fs_cut(r->tree, &c, out, &e), &e);
 	t_ok_e(fs_settle(r->tree, r->guest.mntns_fd, &e), &e);
 }
@@ -41,9 +41,8 @@ static void expect(const struct vec *files, const char *want)
 {
 	char have[2048] = "";
 	size_t used = 0;
-	vec_each(struct diff_file, f, files)
-		used += (size_t)snprintf(have + used, sizeof(have) - used, "%s%c%s",
-					 used ? " " : "", f->change, f->path);
+	vec_each(struct diff_file, f, files) used += (size_t)snprintf(
+		have + used, sizeof(have) - used, "%s%c%s", used ? " " : "", f->change, f->path);
 	t_str_eq(have, want);
 }
 
@@ -91,12 +90,14 @@ static void history(struct fsbox *b)
 	t_ok(guest_put(g, "/dir/in/f", "f"));
 	t_ok(guest_open(g, 1, "/data/open", O_RDWR | O_CREAT));
 	t_ok(guest_put(g, "/vol/v.txt", "changed"));
-	expect_live(&zero, r.tree, "M/data/low.txt A/data/new A/data/open A/dir A/dir/in A/dir/in/f "
-				   "M/vol/v.txt");
+	expect_live(&zero, r.tree,
+		    "M/data/low.txt A/data/new A/data/open A/dir A/dir/in A/dir/in/f "
+		    "M/vol/v.txt");
 	cut(&r, &one);
 	expect_live(&one, r.tree, "");
-	expect_between(&zero, &one, "M/data/low.txt A/data/new A/data/open A/dir A/dir/in "
-				    "A/dir/in/f M/vol/v.txt");
+	expect_between(&zero, &one,
+		       "M/data/low.txt A/data/new A/data/open A/dir A/dir/in "
+		       "A/dir/in/f M/vol/v.txt");
 	/* Deleted trees, other types, the same contents again, other modes. */
 	t_ok(guest_unlink(g, "/data/sub/deep.txt"));
 	t_ok(guest_unlink(g, "/data/sub"));
@@ -107,10 +108,12 @@ static void history(struct fsbox *b)
 	t_ok(guest_chmod(g, "/data/new", 0600));
 	t_ok(guest_chmod(g, "/etc", 0711));
 	cut(&r, &two);
-	expect_between(&one, &two, "M/data/new T/data/sub D/data/sub/deep.txt D/dir/in D/dir/in/f "
-				   "M/etc");
-	expect_between(&two, &one, "M/data/new T/data/sub A/data/sub/deep.txt A/dir/in A/dir/in/f "
-				   "M/etc");
+	expect_between(&one, &two,
+		       "M/data/new T/data/sub D/data/sub/deep.txt D/dir/in D/dir/in/f "
+		       "M/etc");
+	expect_between(&two, &one,
+		       "M/data/new T/data/sub A/data/sub/deep.txt A/dir/in A/dir/in/f "
+		       "M/etc");
 	expect_between(&two, &two, "");
 	t_ok(guest_put(g, "/data/open", "written"));
 	expect_live(&two, r.tree, "M/data/open");
@@ -144,10 +147,12 @@ static void siblings(struct fsbox *b)
 	t_ok(guest_put(&r.guest, "/data/same", "same"));
 	t_ok(guest_unlink(&r.guest, "/data/common"));
 	cut(&r, &right);
-	expect_between(&left, &right, "M/data/both D/data/common D/data/left A/data/low.txt "
-				      "A/data/right");
-	expect_between(&right, &left, "M/data/both A/data/common A/data/left D/data/low.txt "
-				      "D/data/right");
+	expect_between(&left, &right,
+		       "M/data/both D/data/common D/data/left A/data/low.txt "
+		       "A/data/right");
+	expect_between(&right, &left,
+		       "M/data/both A/data/common A/data/left D/data/low.txt "
+		       "D/data/right");
 	fs_snapshot_deinit(&root);
 	fs_snapshot_deinit(&left);
 	fs_snapshot_deinit(&right);

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "fsbox.h"
 #include "harness/harness.h"
 #include "sandbox/overlay.h"
@@ -33,11 +34,11 @@ static void end(struct run *r)
 static int try_cut(struct run *r, const char *const *names, size_t n, struct fs_cut *cut,
 		   struct fs_snapshot *out, struct err *e)
 {
-	struct carry_want want[8] = { 0 };
+	struct carry_want want[8] = {0};
 	for (size_t i = 0; i < n; i++)
 		want[i].path = names[i];
-	*cut = (struct fs_cut){ .mntns_fd = r->guest.mntns_fd, .carry = want, .n_carry = n,
-				.writers = n > 0 };
+	*cut = (struct fs_cut){
+		.mntns_fd = r->guest.mntns_fd, .carry = want, .n_carry = n, .writers = n > 0};
 	return fs_cut(r->tree, cut, out, e);
 }
 
@@ -67,8 +68,8 @@ static void carried_file_goes_on(struct fsbox *b)
 	t_ok(guest_open(g, 3, "/data/low.txt", O_RDWR));
 	t_ok(guest_write(g, 3, "LOW"));
 	uint64_t ino = guest_fd_ino(g, 1), low_ino = guest_fd_ino(g, 3);
-	static const char *const names[] = { "data/new/log", "data/new/map", "data/low.txt",
-					     "data/new/log", "data/sub/deep.txt", "no/such" };
+	static const char *const names[] = {"data/new/log", "data/new/map",      "data/low.txt",
+					    "data/new/log", "data/sub/deep.txt", "no/such"};
 	struct err e = ERR_INIT;
 	struct fs_cut c;
 	t_ok_e(try_cut(&r, names, 6, &c, &s, &e), &e);
@@ -139,7 +140,7 @@ static void forty(struct fsbox *b)
 	struct guest *g = &r.guest;
 	t_ok(guest_open(g, 1, "/data/log", O_RDWR | O_CREAT | O_APPEND));
 	uint64_t ino = guest_fd_ino(g, 1);
-	struct stage_times sum = { 0 };
+	struct stage_times sum = {0};
 	int mounts = guest_mounts(g);
 	for (int i = 0; i < ROUNDS; i++) {
 		t_ok_e(fs_prepare(r.tree, &e), &e);
@@ -325,8 +326,7 @@ static void volumes(struct fsbox *b)
 	t_eq(guest_mounts(g), mounts);
 	t_str_eq(guest_get(g, "/etc/hosts"), "mounted");
 	static const char *const want[4][3] = {
-		{ "1", "low", "low" }, { "1", "2", "2" }, { "3", "3", "3" }, { "4", "4", "3" }
-	};
+		{"1", "low", "low"}, {"1", "2", "2"}, {"3", "3", "3"}, {"4", "4", "3"}};
 	for (int i = 0; i < 4; i++) {
 		t_str_eq(snapshot_get(b, &s[i], "/vol/v.txt"), want[i][0]);
 		t_str_eq(snapshot_get(b, &s[i], "/vol/inner/low.txt"), want[i][1]);
@@ -437,7 +437,7 @@ static void renamed_directory(struct fsbox *b)
 	struct guest *g = &r.guest;
 	int renamed = guest_rename(g, "/data/sub", "/data/moved");
 	if (b->userns) {
-		t_eq(renamed, -EXDEV);	/* mv copes: it copies */
+		t_eq(renamed, -EXDEV); /* mv copes: it copies */
 		end(&r);
 		return;
 	}
@@ -492,7 +492,7 @@ static void check_live(struct run *r, int mounts)
 	t_assert(guest_exists(g, "/dev/pts"));
 }
 
-static const char *const sweep_carry[] = { "data/log" };
+static const char *const sweep_carry[] = {"data/log"};
 
 static void sweep_cut(struct fsbox *b)
 {
@@ -516,7 +516,7 @@ static void sweep_cut(struct fsbox *b)
 		sys_fault_arm(0, 0);
 		if (got == 0 && !fired)
 			break;
-		if (got == 0) {	/* the call was one whose failure is no matter */
+		if (got == 0) { /* the call was one whose failure is no matter */
 			t_ok_e(fs_uncut(r.tree, g->mntns_fd, &e), &e);
 			fs_snapshot_deinit(&s);
 		} else {
@@ -658,6 +658,34 @@ TEST(cost_of_a_cut_after_many_files, .timeout_s = 120)
 	fsbox_each(big_upper);
 }
 
+/* What is done outside the freeze. */
+static void build_cost(struct fsbox *b)
+{
+	enum { ROUNDS = 20 };
+	struct fs_tree *t;
+	struct err e = ERR_INIT;
+	uint64_t made_ns = 0, prepared_ns = 0, freed_ns = 0;
+	for (int i = 0; i < ROUNDS; i++) {
+		uint64_t start_ns = clock_now_ns();
+		t_ok_e(fs_tree_new(b->store, b->root, &b->spec, NULL, &t, &e), &e);
+		uint64_t new_ns = clock_now_ns();
+		t_ok_e(fs_prepare(t, &e), &e);
+		uint64_t ready_ns = clock_now_ns();
+		fs_tree_free(t);
+		made_ns += new_ns - start_ns;
+		prepared_ns += ready_ns - new_ns;
+		freed_ns += clock_now_ns() - ready_ns;
+	}
+	t_note("%s: tree %llu us, prepare %llu us, free %llu us", b->fs,
+	       (unsigned long long)made_ns / ROUNDS / 1000,
+	       (unsigned long long)prepared_ns / ROUNDS / 1000,
+	       (unsigned long long)freed_ns / ROUNDS / 1000);
+}
+TEST(cost_of_building_ahead, .timeout_s = 60)
+{
+	fsbox_each(build_cost);
+}
+
 static void nested_bind(struct fsbox *b)
 {
 	struct run r;
@@ -692,7 +720,7 @@ static void full_disk(struct fsbox *b)
 	for (int i = 0; i < 4000; i++)
 		t_ok(guest_write(g, 1, text));
 	int layers = count_entries(b, "layers");
-	static const char *const names[] = { "data/big" };
+	static const char *const names[] = {"data/big"};
 	t_eq(try_cut(&r, names, 1, &c, &s, &e), -ENOSPC);
 	t_assert(e.remedy[0]);
 	t_assert(!e.broken);

@@ -60,9 +60,9 @@ static bool has(const struct image *image, const char *path)
 /* Nothing in there came from a file that not everybody may read. */
 static void no_secrets(const struct image *image)
 {
-	static const char *const path[] = { "etc/sudoers", "etc/shadow-", "etc/gshadow-",
-					    "etc/ssh/ssh_host_rsa_key", "etc/ssl/private",
-					    "etc/security/opasswd" };
+	static const char *const path[] = {"etc/sudoers",     "etc/shadow-",
+					   "etc/gshadow-",    "etc/ssh/ssh_host_rsa_key",
+					   "etc/ssl/private", "etc/security/opasswd"};
 	for (size_t i = 0; i < sizeof(path) / sizeof(path[0]); i++)
 		if (has(image, path[i]))
 			t_fail("%s is in the skeleton", path[i]);
@@ -95,9 +95,10 @@ static void host(struct fsbox *b)
 	       (unsigned long long)(made_ns - start_ns) / 1000000,
 	       (unsigned long long)(clock_now_ns() - made_ns) / 1000);
 	t_eq(count_entries(b, "bases"), b->userns ? 2 : 1);
-	static const char *const path[] = { "usr", "etc/passwd", "etc/group", "etc/shadow", "tmp",
-					    "proc", "sys", "dev", "home", "root", "run", "var/tmp",
-					    "etc/machine-id", "lib", "bin" };
+	static const char *const path[] = {
+		"usr", "etc/passwd", "etc/group", "etc/shadow", "tmp",     "proc",           "sys",
+		"dev", "home",       "root",      "run",        "var/tmp", "etc/machine-id", "lib",
+		"bin"};
 	for (size_t i = 0; i < sizeof(path) / sizeof(path[0]); i++)
 		if (!has(&image, path[i]))
 			t_fail("%s is not in the skeleton", path[i]);
@@ -106,8 +107,8 @@ static void host(struct fsbox *b)
 			      "/../work"));
 	no_secrets(&image);
 	bool usr = false;
-	vec_each(struct image_mount, m, &image.mounts)
-		usr |= !strcmp(m->target, "/usr") && !m->readonly;
+	vec_each(struct image_mount, m, &image.mounts) usr |=
+		!strcmp(m->target, "/usr") && !m->readonly;
 	t_assert(usr);
 	if (image.notice)
 		t_note("%s", image.notice);
@@ -137,7 +138,8 @@ static void run_host(struct fsbox *b)
 	struct fs_tree *t;
 	struct err e = ERR_INIT;
 	t_ok_e(image_open_host(b->store, &image, &e), &e);
-	vec_each(struct image_mount, m, &image.mounts) {
+	vec_each(struct image_mount, m, &image.mounts)
+	{
 		char text[256];
 		snprintf(text, sizeof(text), "%s:%s:%s", m->source, m->target,
 			 m->readonly ? "ro" : "cow");
@@ -150,7 +152,8 @@ static void run_host(struct fsbox *b)
 		char mnt[256], path[300];
 		snprintf(mnt, sizeof(mnt), "%s/mnt", b->dir);
 		t_sys(mkdir(mnt, 0755));
-		vec_each(struct fs_mount, m, &t->mounts) {
+		vec_each(struct fs_mount, m, &t->mounts)
+		{
 			snprintf(path, sizeof(path), "%s%s", mnt,
 				 strcmp(m->target, "/") ? m->target : "");
 			t_ok(sys_move_mount(m->mnt_fd, "", AT_FDCWD, path,

@@ -222,7 +222,7 @@ static void discard(struct fsbox *b)
 	t_ok_e(layer_new(b->store, &empty, &e), &e);
 	t_ok_e(layer_new(b->store, &full, &e), &e);
 	int fd = t_sys(openat(full->fs_fd, "f", O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-	char block[8192] = { 1 };
+	char block[8192] = {1};
 	t_eq(write(fd, block, sizeof(block)), sizeof(block));
 	t_sys(fsync(fd));
 	close(fd);
@@ -271,8 +271,10 @@ TEST(sandbox_directories_have_safe_names)
 	char path[256];
 	struct store *s;
 	struct err e = ERR_INIT;
-	static const char *const bad[] = { "", ".", "..", "a/b", "-x", ".hidden", "a b", "\n",
-		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
+	static const char *const bad[] = {
+		"",    ".",  "..",
+		"a/b", "-x", ".hidden",
+		"a b", "\n", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
 	snprintf(path, sizeof(path), "%s/state", t_tmpdir());
 	t_ok_e(store_open(path, &s, &e), &e);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

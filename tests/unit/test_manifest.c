@@ -10,8 +10,8 @@
 #include "store/manifest.h"
 #include "sys/fault.h"
 
-static const char *const layer_id[] = { "0123456789abcdef0123456789abcdef",
-					"ffffffffffffffffffffffffffffffff" };
+static const char *const layer_id[] = {"0123456789abcdef0123456789abcdef",
+				       "ffffffffffffffffffffffffffffffff"};
 
 static void fill(struct manifest *m, const char *id, uint64_t created_ns)
 {
@@ -91,8 +91,15 @@ static void put(struct fsbox *b, const char *name, const char *text, size_t len)
 static void damaged(struct fsbox *b)
 {
 	static const char *const text[] = {
-		"", "{", "[]", "null", "{\"version\": 1}", "{\"version\": 99, \"id\": \"c\"}",
-		"{\"version\": \"1\"}", "\xff\xfe", "{\"version\": 1, \"version\": 1}",
+		"",
+		"{",
+		"[]",
+		"null",
+		"{\"version\": 1}",
+		"{\"version\": 99, \"id\": \"c\"}",
+		"{\"version\": \"1\"}",
+		"\xff\xfe",
+		"{\"version\": 1, \"version\": 1}",
 		"{\"version\":1,\"id\":\"other\",\"sandbox\":\"s\",\"family\":\"f\",\"base\":\"b\","
 		"\"created_ns\":1,\"processes\":1,\"mounts\":[{\"target\":\"/\",\"source\":\"/\","
 		"\"layers\":[]}]}",
@@ -210,7 +217,7 @@ static void full(struct fsbox *b)
 	struct err e = ERR_INIT;
 	fill(&m, "c1", 1);
 	int fd = t_sys(openat(store_fd(b->store), "ballast", O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-	char block[4096] = { 0 };
+	char block[4096] = {0};
 	while (write(fd, block, sizeof(block)) > 0)
 		;
 	close(fd);

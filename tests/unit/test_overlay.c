@@ -14,7 +14,7 @@
 enum { LAYERS = 6 };
 
 struct stack {
-	struct layer *layer[LAYERS];	/* newest first; the last is the upper */
+	struct layer *layer[LAYERS]; /* newest first; the last is the upper */
 	int fd[LAYERS];
 };
 
@@ -41,8 +41,8 @@ static void stack_drop(struct stack *s, struct fsbox *b)
 
 static void methods(struct fsbox *b)
 {
-	static const enum overlay_method method[] = { OVERLAY_ANY, OVERLAY_BY_FD, OVERLAY_BY_PATH,
-						      OVERLAY_BY_MOUNT };
+	static const enum overlay_method method[] = {OVERLAY_ANY, OVERLAY_BY_FD, OVERLAY_BY_PATH,
+						     OVERLAY_BY_MOUNT};
 	for (size_t i = 0; i < 4; i++) {
 		struct stack s;
 		struct err e = ERR_INIT;
@@ -52,9 +52,13 @@ static void methods(struct fsbox *b)
 		stack_make(&s, b);
 		struct layer *upper = s.layer[LAYERS - 1];
 		struct overlay o = {
-			.lower_fds = s.fd, .n_lowers = LAYERS - 1, .upper_fd = upper->fs_fd,
-			.work_fd = upper->work_fd, .scratch_fd = upper->dir_fd,
-			.userxattr = b->userns, .method = method[i],
+			.lower_fds = s.fd,
+			.n_lowers = LAYERS - 1,
+			.upper_fd = upper->fs_fd,
+			.work_fd = upper->work_fd,
+			.scratch_fd = upper->dir_fd,
+			.userxattr = b->userns,
+			.method = method[i],
 		};
 		int fd = (int)t_ok_e(overlay_build(&o, &e), &e);
 		t_sys(fstatfs(fd, &fs));
@@ -88,12 +92,15 @@ static void refusals(struct fsbox *b)
 	struct err e = ERR_INIT;
 	stack_make(&s, b);
 	struct layer *upper = s.layer[LAYERS - 1];
-	int twice[] = { s.fd[0], s.fd[1], s.fd[0] };
-	struct overlay o = { .lower_fds = twice, .n_lowers = 3, .upper_fd = upper->fs_fd,
-			     .work_fd = upper->work_fd, .scratch_fd = -1,
-			     .userxattr = b->userns };
+	int twice[] = {s.fd[0], s.fd[1], s.fd[0]};
+	struct overlay o = {.lower_fds = twice,
+			    .n_lowers = 3,
+			    .upper_fd = upper->fs_fd,
+			    .work_fd = upper->work_fd,
+			    .scratch_fd = -1,
+			    .userxattr = b->userns};
 	t_eq(overlay_build(&o, &e), -EEXIST);
-	int self[] = { upper->fs_fd };
+	int self[] = {upper->fs_fd};
 	o.lower_fds = self;
 	o.n_lowers = 1;
 	t_eq(overlay_build(&o, &e), -EEXIST);
@@ -106,7 +113,7 @@ static void refusals(struct fsbox *b)
 	t_eq(overlay_build(&o, &e), -EINVAL);
 	/* The kernel's own words. */
 	int file = t_sys(openat(s.fd[0], "top", O_RDONLY | O_CLOEXEC));
-	int odd[] = { s.fd[1], file };
+	int odd[] = {s.fd[1], file};
 	o.lower_fds = odd;
 	o.n_lowers = 2;
 	t_assert(overlay_build(&o, &e) < 0);
@@ -126,9 +133,13 @@ static void readonly(struct fsbox *b)
 	struct err e = ERR_INIT;
 	stack_make(&s, b);
 	for (int i = OVERLAY_BY_FD; i <= OVERLAY_BY_MOUNT; i++) {
-		struct overlay o = { .lower_fds = s.fd, .n_lowers = 2, .upper_fd = -1,
-				     .work_fd = -1, .scratch_fd = s.layer[0]->dir_fd,
-				     .userxattr = b->userns, .method = (enum overlay_method)i };
+		struct overlay o = {.lower_fds = s.fd,
+				    .n_lowers = 2,
+				    .upper_fd = -1,
+				    .work_fd = -1,
+				    .scratch_fd = s.layer[0]->dir_fd,
+				    .userxattr = b->userns,
+				    .method = (enum overlay_method)i};
 		int fd = (int)t_ok_e(overlay_build(&o, &e), &e);
 		t_eq(openat(fd, "new", O_CREAT | O_WRONLY, 0600), -1);
 		t_eq(errno, EROFS);
