@@ -164,6 +164,7 @@ static int new_file(struct look *l, const struct image_proc *p, const struct fro
 				  .mount = IMAGE_NONE,
 				  .pipe = IMAGE_NONE,
 				  .content_fd = -1,
+				  .twin = IMAGE_NONE,
 				  .dev = fd->dev,
 				  .ino = fd->ino,
 				  .locks = VEC_INIT(struct image_lock) };
@@ -310,6 +311,7 @@ static int look_dir(struct look *l, struct image_proc *p, const struct frozen_pr
 				  .mount = m ? m->index : IMAGE_NONE,
 				  .pipe = IMAGE_NONE,
 				  .content_fd = -1,
+				  .twin = IMAGE_NONE,
 				  .path = strdup(link),
 				  .locks = VEC_INIT(struct image_lock) };
 	*file = (int)l->image->files.n - 1;

@@ -44,8 +44,10 @@ void image_deinit(struct tree_image *im)
 		proc_deinit(p);
 	vec_each(struct image_file, f, &im->files)
 		file_deinit(f);
-	vec_each(struct image_pipe, p, &im->pipes)
+	vec_each(struct image_pipe, p, &im->pipes) {
 		vec_deinit(&p->data);
+		vec_deinit(&p->pieces);
+	}
 	vec_each(struct image_shm, s, &im->shms)
 		if (s->content_fd >= 0)
 			close(s->content_fd);

@@ -54,6 +54,7 @@ struct image_vma {
 /* A file that templates hold open, for mappings and as executables. */
 struct image_map_file {
 	uint64_t dev, ino;	/* as /proc/pid/maps shows them */
+	bool is_device;		/* /dev/zero: its mappings move alone */
 	int template_fd;	/* number in every template of the branch */
 	char *path;		/* inside the sandbox */
 };
@@ -73,6 +74,7 @@ struct image_thread {
 	uint32_t xstate_bytes;
 	struct vec pending;	/* siginfo_t, to this thread */
 	int timer_slack;
+	int policy, priority;	/* sched_setscheduler(2) */
 };
 
 struct image_sigaction {
@@ -179,6 +181,8 @@ struct image_file {
 	uint64_t count;		/* EVENTFD */
 	bool semaphore;		/* EVENTFD */
 	int content_fd;		/* UNLINKED: memfd with the bytes */
+	int twin;		/* UNLINKED: description of the same file that
+				 * has the bytes, IMAGE_NONE: this one has */
 	uint64_t ino, dev;	/* at the time of the checkpoint */
 	struct vec locks;	/* struct image_lock */
 	bool carry;		/* open for writing, or mapped shared */
@@ -190,6 +194,8 @@ struct image_pipe {
 	bool has_reader, has_writer;	/* among the saved descriptions */
 	bool packets;
 	struct vec data;	/* char: queued bytes */
+	struct vec pieces;	/* uint32_t: lengths in which they are read: the
+				 * packets of a pipe in packet mode */
 	int command;		/* handle whose stream this is, IMAGE_NONE */
 	int stream;		/* 0 stdin, 1 stdout, 2 stderr */
 };

@@ -11,7 +11,7 @@ static int look_limits(struct look *l, int i, struct err *e)
 {
 	struct image_proc *p = look_proc(l, i);
 	const struct frozen_proc *f = frozen_proc(l->frozen, (size_t)i);
-	int r = procfs_limits(f->pid, p->limit);
+	int r = procfs_limits(l->procfs, f->pid, p->limit);
 	return r < 0 ? look_refuse(e, p, -1, "its resource limits: %s", strerror(-r)) : 0;
 }
 

@@ -35,7 +35,12 @@ static int add(struct look *l, uint64_t dev, uint64_t ino, const char *path, int
 	struct look_opened *o = vec_add(&l->opened);
 	if (!f || !o)
 		return err_set(e, ENOMEM, "out of memory");
-	*f = (struct image_map_file){ dev, ino, l->next_template_fd++, strdup(path) };
+	struct stat st;
+	*f = (struct image_map_file){ .dev = dev,
+				      .ino = ino,
+				      .is_device = fstat(*fd, &st) == 0 && S_ISCHR(st.st_mode),
+				      .template_fd = l->next_template_fd++,
+				      .path = strdup(path) };
 	*o = (struct look_opened){ take_fd(fd), f->template_fd };
 	if (!f->path)
 		return err_set(e, ENOMEM, "out of memory");

@@ -50,6 +50,7 @@ static int shared_file(struct look *l, const struct image_proc *p, const struct 
 				  .mount = m ? m->index : IMAGE_NONE,
 				  .pipe = IMAGE_NONE,
 				  .content_fd = -1,
+				  .twin = IMAGE_NONE,
 				  .path = strdup(name),
 				  .carry = m && may_write,
 				  .locks = VEC_INIT(struct image_lock) };
@@ -162,6 +163,11 @@ bool memory_is_staged(const struct image_vma *v)
 	return v->kind == VMA_ANON || v->kind == VMA_FILE;
 }
 
+static const struct image_map_file *map_file(const struct tree_image *im, int i)
+{
+	return vec_at(&im->map_files, (size_t)i);
+}
+
 static void emit_move(struct prog *prog, uint64_t from, uint64_t to, uint64_t bytes)
 {
 	prog_sys(prog, SYS_mremap, from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to);
@@ -173,15 +179,18 @@ static void emit_move(struct prog *prog, uint64_t from, uint64_t to, uint64_t by
  */
 static void load_private(struct load *l, const struct image_proc *p)
 {
-	bool together = sys_has(SYS_F_MULTI_MREMAP);
+	bool together = sys_has(SYS_F_MULTI_MREMAP), joins = false;
 	uint64_t start = 0, end = 0, distance = 0;
 	vec_each(struct image_vma, v, &p->vmas) {
 		if (!memory_is_staged(v))
 			continue;
-		if (end && together && v->stage - v->start == distance) {
+		/* the kernel moves a device's mapping only by itself: EFAULT */
+		bool alone = v->kind == VMA_FILE && map_file(l->image, v->object)->is_device;
+		if (end && together && joins && !alone && v->stage - v->start == distance) {
 			end = v->end;
 			continue;
 		}
+		joins = !alone;
 		if (end)
 			emit_move(l->prog, start + distance, start, end - start);
 		start = v->start;
@@ -225,7 +234,7 @@ static void load_mm(struct load *l, const struct image_proc *p)
 {
 	const struct image_mm *m = &p->mm;
 	uint64_t auxv = prog_data(l->prog->arena, m->auxv, m->auxv_bytes);
-	const struct image_map_file *exe = vec_at(&l->image->map_files, (size_t)m->exe);
+	const struct image_map_file *exe = map_file(l->image, m->exe);
 	struct prctl_mm_map map = {
 		.start_code = m->start_code, .end_code = m->end_code,
 		.start_data = m->start_data, .end_data = m->end_data,

@@ -5,7 +5,6 @@
 #include "parts/part.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -18,8 +17,6 @@ static int look_misc(struct look *l, int i, struct err *e)
 	const struct frozen_proc *f = frozen_proc(l->frozen, (size_t)i);
 	p->umask = l->status.umask;
 	p->nice = (int)f->stat.nice;
-	if (f->stat.policy != SCHED_OTHER)
-		return look_refuse(e, p, -1, "it has scheduling policy %u", f->stat.policy);
 	int r = procfs_oom_score_adj(l->procfs, f->pid, &p->oom_score_adj);
 	if (r == 0)
 		r = procfs_personality(l->procfs, f->pid, &p->personality);

@@ -65,9 +65,25 @@ static int open_path(struct files_open *o, const struct image_file *f)
 	return fd;
 }
 
+/* The file behind fd once more, as f had it. */
+static int open_again(int fd, const struct image_file *f)
+{
+	char self[64];
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	int again = open(self, (f->flags & (O_ACCMODE | O_APPEND | O_NONBLOCK)) | O_CLOEXEC);
+	if (again < 0)
+		return -errno;
+	if (lseek(again, (off_t)f->pos, SEEK_SET) < 0) {
+		close(again);
+		return -errno;
+	}
+	return again;
+}
+
 static int open_unlinked(struct files_open *o, const struct image_file *f)
 {
-	int access = f->flags & O_ACCMODE;
+	if (f->twin != IMAGE_NONE)
+		return open_again(*(int *)vec_at(&o->fds, (size_t)f->twin), f);
 	scoped_fd int rw = open_in_root(o->root_fd, "/tmp", O_TMPFILE | O_RDWR);
 	if (rw < 0) {
 		/* no O_TMPFILE on this overlay (before 6.3): the image's own copy */
@@ -80,16 +96,7 @@ static int open_unlinked(struct files_open *o, const struct image_file *f)
 		return r;
 	if (fchmod(rw, f->mode & 07777))
 		return -errno;
-	char self[64];
-	snprintf(self, sizeof(self), "/proc/self/fd/%d", rw);
-	int fd = open(self, access | (f->flags & (O_APPEND | O_NONBLOCK)) | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (lseek(fd, (off_t)f->pos, SEEK_SET) < 0) {
-		close(fd);
-		return -errno;
-	}
-	return fd;
+	return open_again(rw, f);
 }
 
 static int open_eventfd(const struct image_file *f)
@@ -145,11 +152,12 @@ static int make_pipe(struct files_open *o, const struct image_file *f,
 	}
 	if (fcntl(ends->writer, F_SETPIPE_SZ, pipe->capacity) < 0 && errno != EPERM)
 		return -errno;
-	for (size_t at = 0; at < pipe->data.n;) {
-		ssize_t n = write(ends->writer, (char *)pipe->data.data + at, pipe->data.n - at);
-		if (n < 0)
-			return -errno;
-		at += (size_t)n;
+	size_t at = 0;
+	vec_each(uint32_t, piece, &pipe->pieces) {
+		ssize_t n = write(ends->writer, (char *)pipe->data.data + at, *piece);
+		if (n != (ssize_t)*piece)
+			return n < 0 ? -errno : -EIO;
+		at += *piece;
 	}
 	return 0;
 }

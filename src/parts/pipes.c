@@ -1,7 +1,8 @@
 /*
  * pipes.c - pipes and named FIFOs, with what is queued in them.
  *
- * The queue is read by tee(2) into a pipe of ours, so the live one keeps it.
+ * The queue is read by tee(2) into a pipe of ours, so the live one keeps it;
+ * packets stay packets in the copy.
  * A pipe whose other end the keeper holds is a command's stream: it comes
  * back as a fresh pipe, and the handle gets the new outer end.
  */
@@ -38,6 +39,10 @@ static int copy_queue(int fd, struct image_pipe *pipe)
 		ssize_t k = read(out, (char *)pipe->data.data + got, (size_t)n - got);
 		if (k <= 0)
 			return k < 0 ? -errno : -EIO;
+		uint32_t *piece = vec_add(&pipe->pieces);
+		if (!piece)
+			return -ENOMEM;
+		*piece = (uint32_t)k;
 		got += (size_t)k;
 	}
 	pipe->data.n = got;
@@ -60,6 +65,7 @@ static int new_pipe(struct look *l, const struct image_file *f)
 	*pipe = (struct image_pipe){ .ino = f->ino,
 				     .dev = f->dev,
 				     .data = VEC_INIT(char),
+				     .pieces = VEC_INIT(uint32_t),
 				     .stream = IMAGE_NONE };
 	vec_each(struct part_outer, o, &l->outers)
 		if (o->dev == f->dev && o->ino == f->ino) {
@@ -100,7 +106,5 @@ int pipes_look(struct look *l, const struct image_proc *p, const struct frozen_p
 	int r = first_reader ? copy_queue(copy, pipe) : 0;
 	if (r)
 		return look_refuse(e, p, fd, "the queue of its pipe: %s", strerror(-r));
-	if (pipe->packets && pipe->data.n)
-		return look_refuse(e, p, fd, "a pipe in packet mode with packets in it");
 	return 0;
 }

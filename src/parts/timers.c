@@ -5,7 +5,6 @@
  */
 #include "parts/timers.h"
 
-#include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -30,17 +29,8 @@ static int ask_timers(struct image_proc *p, struct asked *a)
 	return 0;
 }
 
-static bool is_pending(const struct image_proc *p, int sig)
-{
-	vec_each(siginfo_t, info, &p->pending)
-		if (info->si_signo == sig)
-			return true;
-	return false;
-}
-
 static int heard_timers(struct image_proc *p, const struct asked *a, struct err *e)
 {
-	static const int signal_of[3] = { SIGALRM, SIGVTALRM, SIGPROF };
 	for (int i = 0; i < 3; i++) {
 		int64_t interval = a->answers->itimer[i].interval_s * 1000000 +
 				   a->answers->itimer[i].interval_us;
@@ -48,9 +38,10 @@ static int heard_timers(struct image_proc *p, const struct asked *a, struct err 
 				a->answers->itimer[i].value_us;
 		/*
 		 * While its signal is pending, a periodic real timer reads 0:
-		 * the kernel arms it again when the signal is taken.
+		 * the kernel arms it again when the signal is taken. One that
+		 * is not armed has no interval.
 		 */
-		if (interval > 0 && value == 0 && is_pending(p, signal_of[i]))
+		if (i == ITIMER_REAL && interval > 0 && value == 0)
 			value = interval;
 		p->itimer[i].interval_us = interval;
 		p->itimer[i].value_us = value;

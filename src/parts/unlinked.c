@@ -58,11 +58,14 @@ int unlinked_look(struct look *l, const struct image_proc *p, const struct froze
 {
 	struct image_file *f = image_file(l->image, file);
 	/* two descriptions of one unlinked file share its bytes */
-	vec_each(struct image_file, other, &l->image->files)
-		if (other != f && other->kind == FILE_UNLINKED && other->ino == f->ino &&
-		    other->dev == f->dev)
-			return look_refuse(e, p, fd, "an unlinked file that is opened twice (%s)",
-					   f->path);
+	for (int i = 0; i < file; i++) {
+		const struct image_file *other = image_file(l->image, i);
+		if (other->kind != FILE_UNLINKED || other->ino != f->ino || other->dev != f->dev ||
+		    other->twin != IMAGE_NONE)
+			continue;
+		f->twin = i;
+		return 0;
+	}
 	char name[32];
 	snprintf(name, sizeof(name), "fd/%d", fd);
 	scoped_fd int from = procfs_openat(l->procfs, fp->pid, 0, name, O_RDONLY | O_CLOEXEC);

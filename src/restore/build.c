@@ -92,6 +92,8 @@ static int run_program(void *ctx, struct err *e)
 		return err_set(e, ENOMEM, "out of memory");
 	while (b->procs.n < b->image->procs.n)
 		vec_add(&b->procs);
+	if (exes_list(b))
+		return err_set(e, ENOMEM, "out of memory");
 	int max = files_max_fd(b->image);
 	b->fd_base = (unsigned int)(max < b->en->next_template_fd ? b->en->next_template_fd :
 								    max + 1);
@@ -248,6 +250,9 @@ static int run_open(void *ctx, struct err *e)
 	if (r)
 		return r;
 	fill_gaps(&b->files.fds, in->root_fd);
+	r = exes_open(b, &b->files.fds, e);
+	if (r)
+		return r;
 	r = send_fds(in->init_socket, &b->files.fds);
 	if (r)
 		return err_set(e, -r, "pass the tree's files: %s", strerror(-r));
@@ -328,6 +333,7 @@ static void build_deinit(struct build *b)
 	vec_each(struct built_proc, p, &b->procs)
 		prog_deinit(&p->prog);
 	vec_deinit(&b->procs);
+	vec_deinit(&b->exes);
 	prog_deinit(&b->pid1);
 	if (b->arena.local)
 		prog_arena_deinit(&b->arena);
@@ -350,6 +356,7 @@ int incarnation_build(struct engine *en, struct checkpoint *c,
 			   .in = incarnation_new(en, c),
 			   .mounts = MOUNTS_SET_INIT,
 			   .procs = VEC_INIT(struct built_proc),
+			   .exes = VEC_INIT(int),
 			   .init_theirs = -1,
 			   .arena.memfd = -1 };
 	if (!b.in)

@@ -40,6 +40,7 @@ struct build {
 	uint64_t pid1_address;
 	struct vec procs;		/* struct built_proc, as image.procs */
 	struct files_open files;
+	struct vec exes;		/* int: image.map_files that are executables */
 	int init_theirs;		/* init's end of its socket */
 	unsigned int fd_base;		/* first number for descriptors of ours */
 	unsigned int file_slot;		/* image.files[0] */
@@ -55,6 +56,15 @@ void tree_write(struct build *b, int i);
 
 /* Forks of the tree's top: PID 1's own children and those of dead leaders. */
 void tree_write_children(struct build *b, struct prog *p, int parent);
+
+/* The executables of the tree's processes: fills b->exes. */
+must_check int exes_list(struct build *b);
+
+/*
+ * Open them in the new root, where it is the same file there, else as the
+ * template has them; append to fds (int), in the order of b->exes.
+ */
+must_check int exes_open(struct build *b, struct vec *fds, struct err *e);
 
 /* Host pids of the tree, tracking armed: between fork and park. */
 must_check int build_track(struct build *b, struct err *e);

@@ -48,8 +48,17 @@ static void write_rendezvous(struct build *b, struct prog *p, unsigned int socke
 	struct pup_status *status = prog_status(&b->arena);
 	prog_op(p, PUP_OP_NOTIFY, status_word(b, &status->reached), 1);
 	prog_op(p, PUP_OP_AWAIT, status_word(b, &status->stage), REACHED_MOUNTED);
-	if (b->image->files.n) {
-		prog_op(p, PUP_OP_RECVFDS, socket, b->image->files.n, b->fd_base, b->file_slot);
+	size_t n = b->image->files.n + b->exes.n;
+	if (n) {
+		prog_op(p, PUP_OP_RECVFDS, socket, n, b->fd_base, b->file_slot);
+		prog_slots(p, 1);
+	}
+	/* what the template holds is of another mount: its path is not whole */
+	for (size_t i = 0; i < b->exes.n; i++) {
+		const struct image_map_file *f = vec_at(&b->image->map_files,
+							(size_t)*(int *)vec_at(&b->exes, i));
+		prog_sys(p, SYS_dup3, b->file_slot + b->image->files.n + i,
+			 (uint64_t)f->template_fd, O_CLOEXEC);
 		prog_slots(p, 1);
 	}
 }
@@ -105,7 +114,7 @@ int pid1_write(struct build *b, struct err *e)
 	prog_init(p, &b->arena);
 	p->next_slot = first + 3 + (unsigned int)b->image->shms.n;
 	b->file_slot = p->next_slot;
-	p->next_slot += (unsigned int)b->image->files.n;
+	p->next_slot += (unsigned int)(b->image->files.n + b->exes.n);
 	if (p->next_slot > PUP_SLOTS - 256)
 		return err_set(e, E2BIG, "more than %d open file descriptions", PUP_SLOTS - 512);
 	write_defaults(p);

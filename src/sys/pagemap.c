@@ -31,9 +31,10 @@ enum {
 	IS_PFNZERO = 1 << 5,
 };
 
-static int add_run(struct vec *runs, uint64_t start, uint64_t end)
+/* Neighbours become one run, but not with those before `first`: another VMA's. */
+static int add_run(struct vec *runs, size_t first, uint64_t start, uint64_t end)
 {
-	if (runs->n) {
+	if (runs->n > first) {
 		struct sys_page_run *last = vec_at(runs, runs->n - 1);
 		if (last->end == start) {
 			last->end = end;
@@ -51,6 +52,7 @@ static int scan(int fd, struct pm_scan_arg arg, struct vec *runs)
 {
 	struct page_region region[REGIONS];
 	uint64_t end = arg.end;
+	size_t first = runs ? runs->n : 0;
 	arg.size = sizeof(arg);
 	arg.vec = runs ? (uint64_t)region : 0;
 	arg.vec_len = runs ? REGIONS : 0;
@@ -62,7 +64,7 @@ static int scan(int fd, struct pm_scan_arg arg, struct vec *runs)
 		if (n < 0)
 			return -errno;
 		for (long i = 0; runs && i < n; i++) {
-			r = add_run(runs, region[i].start, region[i].end);
+			r = add_run(runs, first, region[i].start, region[i].end);
 			if (r)
 				return r;
 		}
@@ -85,6 +87,7 @@ int sys_pagemap_written(int fd, uint64_t start, uint64_t end, struct vec *runs)
 static int words_anonymous(int fd, uint64_t start, uint64_t end, struct vec *runs)
 {
 	uint64_t word[REGIONS];
+	size_t first = runs->n;
 	for (uint64_t at = start; at < end;) {
 		uint64_t want = (end - at) / PAGE < REGIONS ? (end - at) / PAGE : REGIONS;
 		ssize_t n = pread(fd, word, want * sizeof(word[0]),
@@ -95,7 +98,7 @@ static int words_anonymous(int fd, uint64_t start, uint64_t end, struct vec *run
 			/* Documentation/admin-guide/mm/pagemap.rst */
 			bool there = word[i] >> 62;
 			bool file = word[i] >> 61 & 1;
-			int r = there && !file ? add_run(runs, at, at + PAGE) : 0;
+			int r = there && !file ? add_run(runs, first, at, at + PAGE) : 0;
 			if (r)
 				return r;
 		}

@@ -473,14 +473,46 @@ int procfs_personality(struct procfs *p, pid_t pid, uint32_t *value)
 	return 0;
 }
 
-int procfs_limits(pid_t pid, struct rlimit out[RLIM_NLIMITS])
+/* Rows of /proc/<pid>/limits: name in 26 columns, soft, hard. */
+static int limits_by_text(struct procfs *p, pid_t pid, struct rlimit out[RLIM_NLIMITS])
+{
+	static const char *const names[RLIM_NLIMITS] = {
+		[RLIMIT_CPU] = "Max cpu time", [RLIMIT_FSIZE] = "Max file size",
+		[RLIMIT_DATA] = "Max data size", [RLIMIT_STACK] = "Max stack size",
+		[RLIMIT_CORE] = "Max core file size", [RLIMIT_RSS] = "Max resident set",
+		[RLIMIT_NPROC] = "Max processes", [RLIMIT_NOFILE] = "Max open files",
+		[RLIMIT_MEMLOCK] = "Max locked memory", [RLIMIT_AS] = "Max address space",
+		[RLIMIT_LOCKS] = "Max file locks", [RLIMIT_SIGPENDING] = "Max pending signals",
+		[RLIMIT_MSGQUEUE] = "Max msgqueue size", [RLIMIT_NICE] = "Max nice priority",
+		[RLIMIT_RTPRIO] = "Max realtime priority",
+		[RLIMIT_RTTIME] = "Max realtime timeout",
+	};
+	enum { NAME_COLUMNS = 26 };
+	int r = procfs_read(p, pid, 0, "limits");
+	if (r < 0)
+		return r;
+	for (int i = 0; i < RLIM_NLIMITS; i++) {
+		char soft[32], hard[32];
+		const char *row = strstr(p->text.data, names[i]);
+		if (!row || strlen(row) < NAME_COLUMNS ||
+		    sscanf(row + NAME_COLUMNS, "%31s %31s", soft, hard) != 2)
+			return -EPROTO;
+		out[i].rlim_cur = *soft == 'u' ? RLIM_INFINITY : strtoull(soft, NULL, 10);
+		out[i].rlim_max = *hard == 'u' ? RLIM_INFINITY : strtoull(hard, NULL, 10);
+	}
+	return 0;
+}
+
+int procfs_limits(struct procfs *p, pid_t pid, struct rlimit out[RLIM_NLIMITS])
 {
 	for (int i = 0; i < RLIM_NLIMITS; i++) {
 		int r = sys_fault("prlimit");
 		if (r)
 			return r;
-		if (prlimit(pid, (enum __rlimit_resource)i, NULL, &out[i]))
-			return -errno;
+		if (prlimit(pid, (enum __rlimit_resource)i, NULL, &out[i]) == 0)
+			continue;
+		/* other ids, and no CAP_SYS_RESOURCE: the text may be read */
+		return errno == EPERM ? limits_by_text(p, pid, out) : -errno;
 	}
 	return 0;
 }

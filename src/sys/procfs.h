@@ -238,7 +238,7 @@ must_check int procfs_oom_score_adj(struct procfs *p, pid_t pid, int *value);
 must_check int procfs_personality(struct procfs *p, pid_t pid, uint32_t *value);
 
 /* All resource limits, indexed by RLIMIT_*. */
-must_check int procfs_limits(pid_t pid, struct rlimit out[RLIM_NLIMITS]);
+must_check int procfs_limits(struct procfs *p, pid_t pid, struct rlimit out[RLIM_NLIMITS]);
 
 /* Inode number of a namespace ("pid", "mnt", "user"...) of a task. */
 must_check int procfs_ns_ino(struct procfs *p, pid_t pid, pid_t tid,

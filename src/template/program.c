@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "parts/memory.h"
 #include "template/dump.h"
@@ -169,7 +170,25 @@ static void batch_add(struct prog *p, struct batch *b, pid_t pid, uint64_t stage
 	b->bytes += len;
 }
 
-static void emit_pulls(struct prog *p, const struct dump_proc *dp, unsigned int mem_slot)
+/*
+ * Memory that its process may not read itself: only its tracer can, so the
+ * keeper reads it, into the arena.
+ */
+static void pull_hidden(struct prog *p, const struct dump_proc *dp, uint64_t stage,
+			const struct sys_page_run *run)
+{
+	size_t len = run->end - run->start;
+	uint64_t at;
+	void *bytes = prog_space(p->arena, len, &at);
+	if (!bytes)
+		return;
+	if (pread(dp->mem_fd, bytes, len, (off_t)run->start) != (ssize_t)len)
+		p->arena->failed = true;
+	else
+		prog_op(p, PUP_OP_COPY, stage, at, len);
+}
+
+static void emit_pulls(struct prog *p, const struct dump_proc *dp)
 {
 	struct batch batch = { 0 };
 	vec_each(struct dump_vma, dv, &dp->vmas) {
@@ -177,17 +196,25 @@ static void emit_pulls(struct prog *p, const struct dump_proc *dp, unsigned int 
 		for (size_t i = dv->first_pull; i < dv->end_pull; i++) {
 			const struct sys_page_run *run = vec_at(&dp->pull, i);
 			uint64_t stage = v->stage + (run->start - v->start);
-			if (v->prot & PROT_READ) {
+			if (v->prot & PROT_READ)
 				batch_add(p, &batch, dp->pid, stage, run);
-				continue;
-			}
-			prog_sys(p, SYS_pread64, mem_slot, stage, run->end - run->start,
-				 run->start);
-			prog_slots(p, 1);
-			prog_exact(p, run->end - run->start);
+			else
+				pull_hidden(p, dp, stage, run);
 		}
 	}
 	batch_flush(p, &batch, dp->pid);
+}
+
+static size_t hidden_bytes(const struct dump_proc *dp)
+{
+	size_t n = 0;
+	vec_each(struct dump_vma, dv, &dp->vmas)
+		for (size_t i = dv->first_pull; i < dv->end_pull; i++) {
+			const struct sys_page_run *run = vec_at(&dp->pull, i);
+			if (!(live_vma(dp, dv)->prot & PROT_READ))
+				n += run->end - run->start + 16;
+		}
+	return n;
 }
 
 static size_t arena_bytes(const struct dump *d)
@@ -195,7 +222,7 @@ static size_t arena_bytes(const struct dump *d)
 	size_t n = ARENA_SLACK;
 	vec_each(struct dump_proc, dp, &d->procs) {
 		size_t batches = dp->pull.n / IOV_BATCH + 2;
-		n += batches * 2 * IOV_BATCH * sizeof(struct iovec);
+		n += batches * 2 * IOV_BATCH * sizeof(struct iovec) + hidden_bytes(dp);
 		n += (dp->vmas.n * OPS_PER_VMA + dp->drop.n + dp->pull.n + 8) *
 		     sizeof(struct pup_op);
 	}
@@ -252,19 +279,15 @@ int dump_run(struct dump *d, const struct template *t, const struct vec *opened,
 		return err_set(e, -r, "arena: %s", strerror(-r));
 	struct prog p;
 	prog_init(&p, &arena);
-	int mem_fds[PUP_FDS_MAX];
-	size_t n = 0;
 	emit_unmaps(&p, d);
 	vec_each(struct dump_proc, dp, &d->procs) {
 		emit_shape(&p, d, dp);
 		emit_drops(&p, dp);
-		emit_pulls(&p, dp, (unsigned int)n);
+		emit_pulls(&p, dp);
 		emit_protection(&p, dp);
-		if (n < PUP_FDS_MAX - 1)
-			mem_fds[n++] = dp->mem_fd;
 	}
 	uint64_t program = prog_seal(&p);
-	r = template_run(t, &arena, program, mem_fds, n, e);
+	r = template_run(t, &arena, program, NULL, 0, e);
 	prog_deinit(&p);
 	prog_arena_deinit(&arena);
 	return r;

@@ -412,7 +412,7 @@ TEST(small_files_of_a_process)
 	t_ok(procfs_oom_score_adj(&p, getpid(), &adjust));
 	t_assert(adjust >= -1000 && adjust <= 1000);
 	struct rlimit limits[RLIM_NLIMITS], files;
-	t_ok(procfs_limits(getpid(), limits));
+	t_ok(procfs_limits(&p, getpid(), limits));
 	t_sys(getrlimit(RLIMIT_NOFILE, &files));
 	t_eq(limits[RLIMIT_NOFILE].rlim_cur, files.rlim_cur);
 	struct stat st;
