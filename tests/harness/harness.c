@@ -137,9 +137,24 @@ void t_sleep_ms(unsigned ms)
 		;
 }
 
+static int open_up(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	return type == FTW_DNR ? chmod(path, 0700) : 0;
+}
+
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
 	return remove(path);
+}
+
+/* An overlay's work directory has mode 0: that stops ordinary users. */
+static void remove_tree(const char *path)
+{
+	for (int i = 0; i < 4; i++) {
+		nftw(path, open_up, 16, FTW_PHYS | FTW_MOUNT);
+		if (nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) == 0)
+			return;
+	}
 }
 
 /* In the child: run the test and look for what it left behind. */
@@ -225,7 +240,7 @@ static bool run_case(const struct t_case *c, unsigned number)
 	int status = child_wait(pid, timeout_of(c), &timed_out);
 	unsigned orphans = leaks_kill_children();
 	if (shared->tmpdir[0])
-		nftw(shared->tmpdir, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+		remove_tree(shared->tmpdir);
 
 	bool skipped = WIFEXITED(status) && WEXITSTATUS(status) == T_SKIPPED;
 	bool failed = !skipped && (status != 0 || orphans > 0);
