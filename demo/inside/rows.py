@@ -4,6 +4,8 @@ import sqlite3
 import time
 
 db = sqlite3.connect("rows.db", isolation_level=None)
+# a rollback renumbers inodes; without a WAL sqlite takes that for a moved file
+db.execute("PRAGMA journal_mode=WAL")
 db.execute("CREATE TABLE rows (n INTEGER PRIMARY KEY, text TEXT)")
 print("rows up", flush=True)
 while True:

@@ -50,6 +50,14 @@ int engine_init(struct engine *en, struct store *store, const struct spec *spec,
 	int r = en->root && en->freezer ? spec_copy(&en->spec, spec) : -ENOMEM;
 	if (r)
 		r = err_set(e, -r, "out of memory");
+	struct procfs_status self;
+	if (r == 0) {
+		r = procfs_status(freezer_procfs(en->freezer), getpid(), 0, &self);
+		if (r)
+			err_set(e, -r, "read /proc/self/status: %s", strerror(-r));
+		else
+			en->bounding = self.cap_bnd;
+	}
 	if (r == 0)
 		r = limits_create(spec, &en->limits, e);
 	if (r == 0)

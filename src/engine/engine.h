@@ -33,6 +33,7 @@ struct engine {
 	int next_template_fd;		/* see parts/mapfile.h */
 	uint64_t generation;		/* of incarnations, in this keeper */
 	bool keep_groups;		/* setgroups is denied here */
+	uint64_t bounding;		/* capabilities that a new PID 1 has */
 };
 
 /* First descriptor number of mapped files in templates. */

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "parts/shm.h"
+#include "sandbox/confine.h"
 #include "sandbox/init/proto.h"
 
 #ifndef CLOSE_RANGE_CLOEXEC
@@ -123,6 +124,8 @@ int pid1_write(struct build *b, struct err *e)
 	unsigned int image = keep_high(b, p, first + 1);
 	unsigned int confine = keep_high(b, p, first + 2);
 	write_rendezvous(b, p, socket);
+	/* the tree inherits it; it takes nothing from PID 1 itself */
+	confine_emit_bounding(p, b->en->bounding, confine_bounding());
 	shm_emit_objects(p, b->image, first + 3);
 	b->next_slot = p->next_slot;
 	int r = build_programs(b, e);
