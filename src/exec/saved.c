@@ -310,6 +310,9 @@ static void restore_commit(struct restoring *r)
 			*(struct command **)vec_add(&t->all) = take_ptr(*fresh);
 	}
 	qsort(t->all.data, t->all.n, sizeof(struct command *), by_id);
+	/* a table that is new does not know yet which ids are taken */
+	if (t->next_id < r->saved->next_id)
+		t->next_id = r->saved->next_id;
 	roll_back_unknown(t, r->saved);
 	commands_arm_timer(t);
 	t->to_sweep = true;
@@ -347,7 +350,6 @@ int commands_fork(struct commands **out, const struct commands_events *events,
 	struct commands *t = commands_new(events);
 	if (!t)
 		return err_set(e, ENOMEM, "make a table of commands");
-	t->next_id = s->next_id;
 	int r = commands_restore(t, s, ends, n_ends, e);
 	if (r) {
 		commands_free(t);
