@@ -207,19 +207,27 @@ static int ends_of(const struct incarnation *in, struct vec *ends)
 	return 0;
 }
 
-/* Connect the table of commands with `in`; init_copy is one more of its socket. */
+/* Connect the table of commands with `in`; a fork makes its own table here. */
 static int enter_commands(struct box *b, struct incarnation *in, struct node *node, struct err *e)
 {
-	int r = commands_attach(b->commands, in->init_socket, in->pid1, e);
-	if (r)
-		return r;
-	in->init_socket = -1;
+	const struct commands_events events = box_commands_events(b);
+	const struct commands_saved *saved = &node->commands;
 	struct vec ends;
-	r = ends_of(in, &ends);
+	bool is_new = !b->commands;
+	int r = ends_of(in, &ends);
 	if (r)
 		err_set(e, -r, "no memory for the commands' streams");
+	if (!r && is_new)
+		r = commands_fork(&b->commands, &events, saved, ends.data, ends.n, e);
+	if (!r && is_new)
+		r = box_commands_watch(b, e);
 	if (!r)
-		r = commands_restore(b->commands, &node->commands, ends.data, ends.n, e);
+		r = commands_attach(b->commands, in->init_socket, in->pid1, e);
+	if (!r) {
+		in->init_socket = -1;
+		if (!is_new)
+			r = commands_restore(b->commands, saved, ends.data, ends.n, e);
+	}
 	if (!r)
 		in->outers.n = 0;	/* the table has them now */
 	vec_deinit(&ends);

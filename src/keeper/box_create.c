@@ -192,13 +192,7 @@ static int create_start(void *ctx, struct err *e)
 {
 	struct create *c = ctx;
 	struct box *b = c->box;
-	struct commands_events events = box_commands_events(b);
-	b->commands = commands_new(&events);
-	if (!b->commands)
-		return err_set(e, ENOMEM, "make the table of commands");
-	int r = box_commands_watch(b, e);
-	if (!r)
-		r = box_enter(b, c->in, c->first, e);
+	int r = box_enter(b, c->in, c->first, e);
 	if (!r)
 		c->in = NULL;
 	return r ? r : commands_wait_ready(b->commands, READY_NS, e);

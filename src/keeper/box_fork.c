@@ -216,17 +216,10 @@ static int become_separate(struct box *b, struct err *e)
 static int become_alive(struct box *b, struct node *node, struct err *e)
 {
 	struct incarnation *in;
-	struct commands_events events = box_commands_events(b);
 	int r = box_build(b, node, &in, NULL, e);
 	if (r)
 		return r;
-	b->commands = commands_new(&events);
-	if (!b->commands)
-		r = err_set(e, ENOMEM, "make the table of commands");
-	if (!r)
-		r = box_commands_watch(b, e);
-	if (!r)
-		r = box_enter(b, in, node, e);
+	r = box_enter(b, in, node, e);
 	if (r)
 		incarnation_free(in);
 	return r;

@@ -1,5 +1,6 @@
 /* tool_gc.c - find and remove what the dead left, in the namespaces that own it. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -7,6 +8,8 @@
 #include "sandbox/userns.h"
 #include "store/manifest.h"
 #include "store/store.h"
+#include "sys/proc.h"
+#include "sys/procfs.h"
 #include "wire/errjson.h"
 #include "wire/runtime.h"
 
@@ -21,6 +24,32 @@ struct gc {
 	size_t trash;
 };
 
+enum {
+	KERNEL_PF_EXITING = 4,	/* include/linux/sched.h, in /proc/<pid>/stat */
+	DYING_MS = 5000,	/* its mounts and memory go first */
+};
+
+/*
+ * A keeper that was killed a moment ago still has its lock: wait until it is
+ * gone. One that lives is left alone at once.
+ */
+static void await_dying(pid_t pid)
+{
+	struct procfs p = PROCFS_INIT;
+	struct procfs_stat stat;
+	struct procfs_status status;
+	scoped_fd int pidfd = sys_pidfd_open(pid);
+	if (pidfd < 0 || procfs_open(&p, NULL))
+		return;
+	const uint64_t killed = 1ull << (SIGKILL - 1);
+	bool dying = procfs_stat(&p, pid, 0, &stat) || (stat.flags & KERNEL_PF_EXITING) ||
+		     procfs_status(&p, pid, 0, &status) ||
+		     ((status.sig_pending | status.sig_shared_pending) & killed);
+	procfs_close(&p);
+	if (dying && sys_pidfd_wait(pidfd, DYING_MS) < 0)
+		return;
+}
+
 static int remove_dead(struct gc *g, struct err *e)
 {
 	struct vec all;
@@ -28,6 +57,11 @@ static int remove_dead(struct gc *g, struct err *e)
 	if (r)
 		return r;
 	vec_each(struct runtime_entry, entry, &all) {
+		if (!r && entry->alive && entry->pid) {
+			await_dying(entry->pid);
+			r = runtime_find(g->runtime_fd, entry->name, entry, e);
+			r = r == -ENOENT ? 0 : r;	/* it ended in good order */
+		}
 		if (r || entry->alive)
 			continue;
 		scoped_json json_t *info = runtime_info(g->runtime_fd, entry->name);
