@@ -1,4 +1,5 @@
 /* inspect.c - the frozen tree, looked at from outside, becomes an image. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "parts/mapfile.h"
 #include "parts/shm.h"
 #include "parts/stagemap.h"
+#include "sys/inroot.h"
 
 static int out_of_memory(struct err *e)
 {
@@ -77,6 +79,46 @@ static int look_process(struct take *t, int i, struct err *e)
 	return 0;
 }
 
+/* Number of entries in a directory of the sandbox; 0 where there is none. */
+static int count_entries(int root_fd, const char *path)
+{
+	int fd = sys_inroot_open(root_fd, path, O_RDONLY | O_DIRECTORY);
+	if (fd < 0)
+		return 0;
+	DIR *dir = fdopendir(fd);
+	if (!dir) {
+		close(fd);
+		return -ENOMEM;
+	}
+	int n = -2;	/* "." and ".." */
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+/* What lies in memory file systems is in no layer. */
+static int look_memory_files(const struct take *t, struct err *e)
+{
+	const char *fixed[] = { "/dev/shm", "/dev/mqueue" };
+	size_t n_fixed = sizeof(fixed) / sizeof(fixed[0]);
+	const struct vec *tmpfs = &t->en->spec.tmpfs;
+	for (size_t i = 0; i < n_fixed + tmpfs->n; i++) {
+		const char *path = i < n_fixed ? fixed[i] :
+						 *(char **)vec_at(tmpfs, i - n_fixed);
+		int n = count_entries(t->in->root_fd, path);
+		if (n < 0)
+			return err_set(e, -n, "read %s: %s", path, strerror(-n));
+		if (n > 0) {
+			err_set(e, ENOTSUP, "cannot save the %d files in %s: it is in memory", n,
+				path);
+			err_path(e, path);
+			return err_remedy(e, "remove them, or use a directory on disk such as /tmp");
+		}
+	}
+	return 0;
+}
+
 int take_look(struct take *t, struct err *e)
 {
 	struct tree_image *im = &t->next->image;
@@ -87,6 +129,8 @@ int take_look(struct take *t, struct err *e)
 	t->look.next_template_fd = t->en->next_template_fd;
 	t->look.root_fd = t->in->root_fd;
 	int r = add_mounts(t, e);
+	if (r == 0)
+		r = look_memory_files(t, e);
 	if (r)
 		return r;
 	if (mapfile_inherit(im, &t->parent->image))
