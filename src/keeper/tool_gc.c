@@ -58,9 +58,11 @@ static int remove_dead(struct gc *g, struct err *e)
 		return r;
 	vec_each(struct runtime_entry, entry, &all) {
 		if (!r && entry->alive && entry->pid) {
+			struct runtime_entry now = *entry;
 			await_dying(entry->pid);
-			r = runtime_find(g->runtime_fd, entry->name, entry, e);
+			r = runtime_find(g->runtime_fd, entry->name, &now, e);
 			r = r == -ENOENT ? 0 : r;	/* it ended in good order */
+			*entry = now;
 		}
 		if (r || entry->alive)
 			continue;
