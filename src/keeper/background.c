@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "keeper/box.h"
@@ -32,10 +33,17 @@ static bool prepare_files(struct box *b)
 	return b->live->fs->state != FS_LIVE;
 }
 
+/* For tests and benchmarks of the cold path. */
+static bool wants_standby(void)
+{
+	const char *no = getenv("MULLIGAN_NO_STANDBY");
+	return !no || strcmp(no, "1") != 0;
+}
+
 static bool prepare_standby(struct box *b)
 {
 	struct err e = ERR_INIT;
-	if (!b->live || b->quiet ||
+	if (!b->live || b->quiet || !wants_standby() ||
 	    (b->standby_node == b->head && (b->standby || b->standby_failed)))
 		return false;
 	box_drop_standby(b);

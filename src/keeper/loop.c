@@ -6,6 +6,14 @@
 
 #include "base/clock.h"
 
+/*
+ * Idle work is done in pieces of up to 20 ms, and whoever asks for something
+ * in that time waits. A client that has just been answered asks again within
+ * a millisecond (a rollback, then the first command); one that never stops
+ * asking must not keep a standby from being built.
+ */
+enum { QUIET_NS = 2000000, STARVED_NS = 50000000 };
+
 int loop_init(struct loop *l)
 {
 	*l = (struct loop){ .epoll_fd = epoll_create1(EPOLL_CLOEXEC) };
@@ -126,6 +134,8 @@ void loop_soon(struct loop *l, struct loop_task *t)
 
 void loop_idle(struct loop *l, struct loop_task *t)
 {
+	if (!l->idle.first)
+		l->idle_since_ns = clock_now_ns();
 	queue_add(&l->idle, t);
 }
 
@@ -135,7 +145,21 @@ void loop_task_cancel(struct loop *l, struct loop_task *t)
 		queue_remove(&l->idle, t);
 }
 
-/* Fire what is due; how long to sleep in ms: 0 with idle work, -1 for ever. */
+/* Nanoseconds until idle work may be done. */
+static uint64_t quiet_left_ns(const struct loop *l, uint64_t now)
+{
+	if (l->last_event_ns + QUIET_NS <= now || l->idle_since_ns + STARVED_NS <= now)
+		return 0;
+	return l->last_event_ns + QUIET_NS - now;
+}
+
+static int to_ms(uint64_t ns)
+{
+	uint64_t ms = (ns + 999999) / 1000000;
+	return ms > 1 << 30 ? 1 << 30 : (int)ms;
+}
+
+/* Fire what is due; how long to sleep in ms, -1 for ever. */
 static int loop_timers_run(struct loop *l)
 {
 	uint64_t now = clock_now_ns();
@@ -146,12 +170,13 @@ static int loop_timers_run(struct loop *l)
 	}
 	while (queue_run_one(&l->soon))
 		;
-	if (l->idle.first || l->stopped)
+	if (l->stopped)
 		return 0;
-	if (!l->timers)
-		return -1;
-	uint64_t left_ms = (l->timers->deadline_ns - now) / 1000000 + 1;
-	return left_ms > 1 << 30 ? 1 << 30 : (int)left_ms;
+	uint64_t timer_ns = l->timers ? l->timers->deadline_ns - now : UINT64_MAX;
+	if (!l->idle.first)
+		return l->timers ? to_ms(timer_ns) : -1;
+	uint64_t quiet_ns = quiet_left_ns(l, now);
+	return to_ms(quiet_ns < timer_ns ? quiet_ns : timer_ns);
 }
 
 int loop_run(struct loop *l)
@@ -170,7 +195,8 @@ int loop_run(struct loop *l)
 		if (n > 0) {
 			struct loop_source *s = ev.data.ptr;
 			s->ready(s, ev.events);
-		} else if (n == 0) {
+			l->last_event_ns = clock_now_ns();
+		} else if (n == 0 && quiet_left_ns(l, clock_now_ns()) == 0) {
 			queue_run_one(&l->idle);
 		}
 	}

@@ -47,6 +47,8 @@ struct loop {
 	struct loop_source *sources;
 	struct loop_timer *timers;	/* soonest first */
 	struct loop_queue soon, idle;
+	uint64_t last_event_ns;		/* clock_now_ns() */
+	uint64_t idle_since_ns;		/* when idle work was queued */
 	bool stopped;
 };
 
@@ -62,7 +64,10 @@ void loop_remove(struct loop *l, struct loop_source *s);
 void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t deadline_ns);
 void loop_timer_cancel(struct loop *l, struct loop_timer *t);
 
-/* Queue a task; one that is queued stays where it is. */
+/*
+ * Queue a task; one that is queued stays where it is. Idle tasks run one at a
+ * time, after nothing has happened for 2 ms, or 50 ms after they were queued.
+ */
 void loop_soon(struct loop *l, struct loop_task *t);
 void loop_idle(struct loop *l, struct loop_task *t);
 void loop_task_cancel(struct loop *l, struct loop_task *t);
