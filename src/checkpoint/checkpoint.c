@@ -32,7 +32,11 @@ static int run_prepare(void *ctx, struct err *e)
 static int run_template(void *ctx, struct err *e)
 {
 	struct take *t = ctx;
-	return template_fork(&t->parent->template, &t->next->template, e);
+	if (t->in->ahead.socket < 0)
+		return template_fork(&t->parent->template, &t->next->template, e);
+	t->next->template = t->in->ahead;
+	t->in->ahead = TEMPLATE_INIT;
+	return 0;
 }
 
 static int run_freeze(void *ctx, struct err *e)
@@ -278,7 +282,10 @@ int checkpoint_take(struct incarnation *in, const struct vec *outers,
 
 int checkpoint_prepare(struct incarnation *in, struct err *e)
 {
-	return fs_prepare(in->fs, e);
+	int r = fs_prepare(in->fs, e);
+	if (r || in->ahead.socket >= 0 || in->from->template.socket < 0)
+		return r;
+	return template_fork(&in->from->template, &in->ahead, e);
 }
 
 int checkpoint_first(struct checkpoint **out, struct err *e)

@@ -44,6 +44,7 @@ must_check int checkpoint_take(struct incarnation *in, const struct vec *outers,
 			       struct checkpoint_stats *stats, struct err *e);
 
 /*
- * Work that the next checkpoint would otherwise do first: the next overlays.
+ * Work that the next checkpoint would otherwise do first: the next overlays,
+ * a fork of the template. A second call in a row finds nothing to do.
  */
 must_check int checkpoint_prepare(struct incarnation *in, struct err *e);

@@ -125,6 +125,7 @@ int take_look(struct take *t, struct err *e)
 	t->look.frozen = t->frozen;
 	t->look.procfs = freezer_procfs(t->en->freezer);
 	t->look.image = im;
+	t->look.parent = &t->parent->image;
 	t->look.own_filters = t->en->puppet.own_filters;
 	t->look.next_template_fd = t->en->next_template_fd;
 	t->look.root_fd = t->in->root_fd;

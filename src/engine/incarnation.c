@@ -42,6 +42,7 @@ void incarnation_free(struct incarnation *in)
 	if (!in)
 		return;
 	incarnation_kill(in);
+	template_close(&in->ahead);
 	cleanup_fd(&in->pid1_pidfd);
 	cleanup_fd(&in->init_socket);
 	cleanup_fd(&in->mntns_fd);

@@ -35,6 +35,8 @@ struct incarnation {
 	struct engine *engine;		/* borrowed */
 	struct checkpoint *from;	/* reference: what it was built from; its
 					 * last checkpoint, once it has one */
+	struct template ahead;		/* fork of from's template, for the next
+					 * checkpoint; socket -1: none yet */
 	pid_t pid1;			/* in the keeper's namespace */
 	int pid1_pidfd;
 	int init_socket;		/* take it for commands_attach() */

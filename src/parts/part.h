@@ -56,6 +56,7 @@ struct look {
 	struct frozen *frozen;
 	struct procfs *procfs;
 	struct tree_image *image;
+	const struct tree_image *parent;	/* of the checkpoint before */
 	struct vec mounts;		/* struct part_mount */
 	struct vec outers;		/* struct part_outer */
 	int own_filters;		/* seccomp filters a command starts with */

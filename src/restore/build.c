@@ -318,6 +318,7 @@ static struct incarnation *incarnation_new(struct engine *en, struct checkpoint 
 	*in = (struct incarnation){ .state = INCARNATION_BUILDING,
 				    .engine = en,
 				    .from = checkpoint_ref(c),
+				    .ahead = TEMPLATE_INIT,
 				    .pid1_pidfd = -1,
 				    .init_socket = -1,
 				    .mntns_fd = -1,
