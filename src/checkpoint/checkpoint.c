@@ -8,9 +8,13 @@
  *	handles		the keeper drains and saves its commands
  *	plan, copy	written pages go into the template
  *	cut, reopen	the files
- *	visit		one program in every process
+ *	visit		every process is asked, and receives its new files
+ *	move		every process takes them: the point of no return
  *	arm		tracking of what is new
  *	settle, thaw
+ *
+ * What comes after visit finds nothing that it could refuse: a failed call is
+ * made again. Only when that fails, too, is the sandbox broken.
  */
 #include "checkpoint/checkpoint.h"
 
@@ -22,6 +26,7 @@
 
 #include "base/clock.h"
 #include "checkpoint/take.h"
+#include "sys/file.h"
 
 static int run_prepare(void *ctx, struct err *e)
 {
@@ -65,16 +70,31 @@ static int run_handles(void *ctx, struct err *e)
 	return t->hooks && t->hooks->frozen ? t->hooks->frozen(t->hooks->ctx, e) : 0;
 }
 
-static int reopen_root(struct incarnation *in, struct err *e)
+static int reopen_root(struct take *t, struct err *e)
 {
+	struct incarnation *in = t->in;
 	char path[64];
 	snprintf(path, sizeof(path), "/proc/%d/root", in->pid1);
-	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int fd = sys_openat(AT_FDCWD, path, O_PATH | O_DIRECTORY, 0);
 	if (fd < 0)
-		return err_set(e, errno, "open the root: %s", strerror(errno));
-	cleanup_fd(&in->root_fd);
+		return err_set(e, -fd, "open the root: %s", strerror(-fd));
+	t->old_root_fd = in->root_fd;
 	in->root_fd = fd;
 	return 0;
+}
+
+static void undo_cut(void *ctx)
+{
+	struct take *t = ctx;
+	if (!t->was_cut || t->moved)
+		return;
+	if (fs_uncut(t->in->fs, t->in->mntns_fd, NULL))
+		t->broken = true;
+	t->was_cut = false;
+	if (t->old_root_fd < 0)
+		return;
+	cleanup_fd(&t->in->root_fd);
+	t->in->root_fd = take_fd(&t->old_root_fd);
 }
 
 static int run_cut(void *ctx, struct err *e)
@@ -94,18 +114,10 @@ static int run_cut(void *ctx, struct err *e)
 	if (r)
 		return r;
 	t->was_cut = true;
-	r = reopen_root(t->in, e);
-	if (r && fs_uncut(t->in->fs, t->in->mntns_fd, NULL) == 0)
-		t->was_cut = false;
+	r = reopen_root(t, e);
+	if (r)
+		undo_cut(t);
 	return r;
-}
-
-static void undo_cut(void *ctx)
-{
-	struct take *t = ctx;
-	if (t->was_cut && fs_uncut(t->in->fs, t->in->mntns_fd, NULL) == 0)
-		(void)!reopen_root(t->in, NULL);
-	t->was_cut = false;
 }
 
 static int run_reopen(void *ctx, struct err *e)
@@ -118,6 +130,20 @@ static int run_visit(void *ctx, struct err *e)
 {
 	struct take *t = ctx;
 	return take_visit(t, e);
+}
+
+static void undo_visit(void *ctx)
+{
+	take_leave(ctx);
+}
+
+static int run_move(void *ctx, struct err *e)
+{
+	struct take *t = ctx;
+	t->moved = t->was_cut;
+	int r = take_move(t, e);
+	t->broken |= r < 0;
+	return r;
 }
 
 static int run_plan(void *ctx, struct err *e)
@@ -152,6 +178,7 @@ static int run_copy(void *ctx, struct err *e)
 	return dump_run(&t->dump, &t->next->template, &t->look.opened, e);
 }
 
+/* A process that cannot be tracked is copied whole the next time. */
 static int run_arm(void *ctx, struct err *e)
 {
 	struct take *t = ctx;
@@ -162,18 +189,25 @@ static int run_arm(void *ctx, struct err *e)
 			continue;
 		struct tracked *tr =
 			tracker_find(&t->in->tracker, fp->pid, fp->stat.start_time);
-		int r = tr->uffd >= 0 ? dump_arm(&t->dump, (int)k, tr, e) : 0;
-		if (r)
-			return r;
+		if (tr->uffd >= 0 && dump_arm(&t->dump, (int)k, tr, NULL))
+			cleanup_fd(&tr->uffd);
 		k++;
 	}
 	return 0;
 }
 
+/* The old overlays stay hidden where they cannot be detached: no harm. */
 static int run_settle(void *ctx, struct err *e)
 {
 	struct take *t = ctx;
-	return t->was_cut ? fs_settle(t->in->fs, t->in->mntns_fd, e) : 0;
+	struct err why = ERR_INIT;
+	int r = t->was_cut ? fs_settle(t->in->fs, t->in->mntns_fd, &why) : 0;
+	if (!r || !why.broken)
+		return 0;
+	t->broken = true;
+	if (e)
+		*e = why;
+	return r;
 }
 
 static int run_thaw(void *ctx, struct err *e)
@@ -194,7 +228,8 @@ static const struct stage take_stages[] = {
 	{ "copy", run_copy, NULL, false },
 	{ "cut", run_cut, undo_cut, false },
 	{ "reopen", run_reopen, NULL, false },
-	{ "visit", run_visit, NULL, false },
+	{ "visit", run_visit, undo_visit, false },
+	{ "move", run_move, NULL, false },
 	{ "arm", run_arm, NULL, false },
 	{ "settle", run_settle, NULL, false },
 	{ "thaw", run_thaw, NULL, false },
@@ -202,6 +237,7 @@ static const struct stage take_stages[] = {
 
 static void take_deinit(struct take *t)
 {
+	cleanup_fd(&t->old_root_fd);
 	look_deinit(&t->look);
 	dump_deinit(&t->dump);
 	files_open_deinit(&t->reopened);
@@ -247,6 +283,8 @@ static int take_once(struct take *t, struct err *e)
 		take_commit(t);
 	} else {
 		checkpoint_unref(t->next);
+		if (t->broken && e)
+			e->broken = true;
 	}
 	take_deinit(t);
 	return r;
@@ -267,6 +305,7 @@ int checkpoint_take(struct incarnation *in, const struct vec *outers,
 				  .outers = outers,
 				  .hooks = hooks,
 				  .parent = in->from,
+				  .old_root_fd = -1,
 				  .stats = stats };
 		r = take_once(&t, e);
 		if (r == 0)

@@ -59,10 +59,15 @@ static bool is_wanted(const struct take *t, int file)
 	return file != IMAGE_NONE && t->reopen.n && *(bool *)vec_at(&t->reopen, (size_t)file);
 }
 
-bool rehome_wanted(const struct take *t, int proc)
+bool rehome_wanted(const struct take *t, int proc, struct rehome *r)
 {
 	const struct image_proc *p = image_proc(&t->next->image, proc);
-	if (is_wanted(t, p->cwd) || is_wanted(t, p->root))
+	const struct image_fd *last = p->fds.n ? vec_at(&p->fds, p->fds.n - 1) : NULL;
+	*r = (struct rehome){ .root = is_wanted(t, p->root),
+			      .cwd = is_wanted(t, p->cwd),
+			      .files = VEC_INIT(int),
+			      .first_free_fd = last ? (unsigned int)last->fd + 1 : 3 };
+	if (r->root || r->cwd)
 		return true;
 	vec_each(struct image_fd, fd, &p->fds)
 		if (is_wanted(t, fd->file))
@@ -111,24 +116,23 @@ static int send_files(struct take *t, const struct vec *files, int socket)
 	return 0;
 }
 
-static unsigned int slot_of(const struct vec *files, unsigned int first, int file)
+static unsigned int slot_of(const struct rehome *r, int file)
 {
-	for (size_t i = 0; i < files->n; i++)
-		if (*(int *)vec_at(files, i) == file)
-			return first + (unsigned int)i;
-	return first;
+	for (size_t i = 0; i < r->files.n; i++)
+		if (*(int *)vec_at(&r->files, i) == file)
+			return r->first_slot + (unsigned int)i;
+	return r->first_slot;
 }
 
-static void write_dirs(const struct take *t, const struct image_proc *p, struct prog *prog,
-		       const struct vec *files, unsigned int first)
+static void write_dirs(const struct image_proc *p, const struct rehome *r, struct prog *prog)
 {
-	if (is_wanted(t, p->root)) {
-		prog_sys(prog, SYS_fchdir, slot_of(files, first, p->root));
+	if (r->root) {
+		prog_sys(prog, SYS_fchdir, slot_of(r, p->root));
 		prog_slots(prog, 1);
 		prog_sys(prog, SYS_chroot, prog_string(prog->arena, "."));
 	}
-	if (is_wanted(t, p->cwd)) {
-		prog_sys(prog, SYS_fchdir, slot_of(files, first, p->cwd));
+	if (r->cwd) {
+		prog_sys(prog, SYS_fchdir, slot_of(r, p->cwd));
 		prog_slots(prog, 1);
 	}
 }
@@ -151,36 +155,34 @@ static void write_locks(const struct take *t, const struct image_proc *p, struct
 	}
 }
 
-int rehome_write(struct take *t, int proc, struct prog *p, unsigned int socket_slot,
-		 int keeper_socket, struct err *e)
+int rehome_receive(struct take *t, int proc, struct rehome *r, struct prog *p,
+		   unsigned int socket, int keeper_socket, struct err *e)
 {
 	const struct image_proc *ip = image_proc(&t->next->image, proc);
-	struct vec files = VEC_INIT(int);
-	int r = collect(t, ip, &files);
-	if (r == 0)
-		r = send_files(t, &files, keeper_socket);
-	if (r) {
-		vec_deinit(&files);
-		return err_set(e, -r, "pass files to process %d: %s", ip->pid, strerror(-r));
-	}
-	unsigned int first = p->next_slot;
-	p->next_slot += (unsigned int)files.n;
-	const struct image_fd *last = ip->fds.n ? vec_at(&ip->fds, ip->fds.n - 1) : NULL;
-	prog_op(p, PUP_OP_RECVFDS, socket_slot, files.n, last ? (uint64_t)last->fd + 1 : 3, first);
-	prog_slots(p, 1);
-	write_dirs(t, ip, p, &files, first);
+	int ret = collect(t, ip, &r->files);
+	if (ret == 0)
+		ret = send_files(t, &r->files, keeper_socket);
+	if (ret)
+		return err_set(e, -ret, "pass files to process %d: %s", ip->pid, strerror(-ret));
+	r->first_slot = p->next_slot;
+	p->next_slot += (unsigned int)r->files.n;
+	prog_op(p, PUP_OP_RECVFDS, socket, r->files.n, r->first_free_fd, r->first_slot);
+	return 0;
+}
+
+/* Each step may be done again: see visit.c. */
+void rehome_write(struct take *t, int proc, const struct rehome *r, struct prog *p)
+{
+	const struct image_proc *ip = image_proc(&t->next->image, proc);
+	write_dirs(ip, r, p);
 	vec_each(struct image_fd, fd, &ip->fds) {
 		if (!is_wanted(t, fd->file))
 			continue;
-		prog_sys(p, SYS_dup3, slot_of(&files, first, fd->file), (uint64_t)fd->fd,
+		prog_sys(p, SYS_dup3, slot_of(r, fd->file), (uint64_t)fd->fd,
 			 fd->cloexec ? O_CLOEXEC : 0);
 		prog_slots(p, 1);
 	}
-	for (size_t i = 0; i < files.n; i++) {
-		prog_sys(p, SYS_close, first + (unsigned int)i);
-		prog_slots(p, 1);
-	}
+	/* before the locks: closing any descriptor of a file drops them */
+	prog_sys(p, SYS_close_range, r->first_free_fd, ~0u, 0);
 	write_locks(t, ip, p);
-	vec_deinit(&files);
-	return 0;
 }

@@ -20,6 +20,10 @@ struct take {
 	struct fs_cut cut;
 	struct vec carry;		/* struct carry_want */
 	bool was_cut;
+	int old_root_fd;		/* after a cut: the root before; -1: none */
+	struct vec visits;		/* open ones: see visit.c */
+	bool moved;			/* processes may be on the new overlays */
+	bool broken;			/* something could not be taken back */
 	struct files_open reopened;	/* descriptions on the new overlays */
 	struct vec reopen;		/* bool, one per image.files */
 	struct dump dump;
@@ -35,10 +39,29 @@ must_check int take_carry_list(struct take *t, bool *writers, struct err *e);
 /* After a cut: open what must move to the new overlays. (rehome.c) */
 must_check int take_reopen(struct take *t, struct err *e);
 
-/* Run in every process: ask, re-home, start tracking. (visit.c) */
+/*
+ * Run in every process: ask, receive what was reopened, start tracking. Every
+ * process stays prepared until take_move(), which cannot be taken back and
+ * ends the visits, or take_leave(), which takes all of it back. (visit.c)
+ */
 must_check int take_visit(struct take *t, struct err *e);
+must_check int take_move(struct take *t, struct err *e);
+void take_leave(struct take *t);
 
-/* Append to a process's program what re-homes it; returns whether anything. */
-bool rehome_wanted(const struct take *t, int proc);
-must_check int rehome_write(struct take *t, int proc, struct prog *p, unsigned int socket_slot,
-			    int keeper_socket, struct err *e);
+/* The re-homing of one process. */
+struct rehome {
+	bool root, cwd;			/* wanted */
+	struct vec files;		/* int: image.files, in the order sent */
+	unsigned int first_slot;	/* of the received descriptors */
+	unsigned int first_free_fd;	/* no descriptor of its own from here on */
+};
+
+/* Whether anything of a process moves; fills r, r->files is empty yet. */
+bool rehome_wanted(const struct take *t, int proc, struct rehome *r);
+
+/* Send the files, and write the program that receives them. */
+must_check int rehome_receive(struct take *t, int proc, struct rehome *r, struct prog *p,
+			      unsigned int socket, int keeper_socket, struct err *e);
+
+/* Write the program that puts them in place. */
+void rehome_write(struct take *t, int proc, const struct rehome *r, struct prog *p);

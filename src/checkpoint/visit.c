@@ -1,7 +1,13 @@
 /*
  * visit.c - one visit to every live process: its questions are answered, its
- * descriptors re-homed, dirty tracking begun. Two programs, since what the
- * first opens the keeper must fetch before the second closes it.
+ * descriptors re-homed, dirty tracking begun. Two rounds, so that all that
+ * may fail has been done before anything of the guest's is changed:
+ *
+ *	take_visit()	every process: ask, and receive the new files above all
+ *			its own numbers. Taken back by take_leave().
+ *	take_move()	every process: put them in place of the old ones. Does
+ *			only what round one found possible; what fails
+ *			nevertheless is tried again, from where it failed.
  */
 #include <errno.h>
 #include <string.h>
@@ -19,17 +25,19 @@ enum {
 	ARENA_THREAD_BYTES = 512,
 	ARENA_FD_BYTES = 256,		/* three operations and a lock */
 	FD_PAIR_BYTES = 8,
+	TRIES = 3,
 };
 
 struct visit {
 	struct take *t;
 	int proc;
 	struct remote remote;
-	struct prog ask, act;
+	struct prog ask, receive, move;
 	struct asked asked;
 	bool rehomes, tracks;
 	int32_t *pair;			/* in the arena: the guest's socket pair */
 	size_t uffd_op;
+	struct rehome rehome;
 };
 
 static int failed(struct visit *v, struct err *e)
@@ -81,30 +89,56 @@ static int ask_threads(struct visit *v, struct err *e)
 	return r;
 }
 
+/*
+ * What take_move() will do, with what the process has now: may it? Its memory
+ * of where it is does not change by these.
+ */
+static void probe_dirs(struct visit *v)
+{
+	if (v->rehome.root)
+		prog_sys(&v->ask, SYS_chroot, prog_string(&v->remote.arena, "/"));
+	if (v->rehome.cwd)
+		prog_sys(&v->ask, SYS_chdir, prog_string(&v->remote.arena, "."));
+}
+
+static int ask_all(struct visit *v, struct thread_answers *first)
+{
+	struct image_proc *p = image_proc(&v->t->next->image, v->proc);
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < part_count; i++)
+		if (part_table[i]->ask)
+			r = part_table[i]->ask(p, &v->asked);
+	threads_ask_one(&v->ask, first);
+	probe_dirs(v);
+	if (v->rehomes)
+		prog_sys(&v->ask, SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0,
+			 prog_remote(&v->remote.arena, v->pair));
+	if (v->tracks) {
+		v->uffd_op = prog_sys(&v->ask, SYS_userfaultfd, SYS_UFFD_FLAGS);
+		/* without it the next checkpoint copies all memory of the process */
+		prog_mayfail(&v->ask);
+		if (v->ask.ops.n)
+			((struct pup_op *)vec_at(&v->ask.ops, v->uffd_op))->ret = -EIO;
+	}
+	return r;
+}
+
 /* First program: questions; a socket pair; a tracking descriptor. */
 static int ask(struct visit *v, struct err *e)
 {
 	struct image_proc *p = image_proc(&v->t->next->image, v->proc);
 	struct prog_arena *arena = &v->remote.arena;
-	prog_init(&v->ask, arena);
 	v->asked.prog = &v->ask;
 	v->asked.answers = prog_space(arena, sizeof(struct answers), NULL);
 	struct thread_answers *first = prog_space(arena, sizeof(*first), NULL);
 	v->pair = prog_space(arena, FD_PAIR_BYTES, NULL);
 	if (!v->asked.answers || !v->pair || !first)
 		return err_set(e, ENOMEM, "out of memory");
-	int r = 0;
-	for (size_t i = 0; r == 0 && i < part_count; i++)
-		if (part_table[i]->ask)
-			r = part_table[i]->ask(p, &v->asked);
-	threads_ask_one(&v->ask, first);
-	if (v->tracks)
-		v->uffd_op = prog_sys(&v->ask, SYS_userfaultfd, SYS_UFFD_FLAGS);
-	if (v->rehomes)
-		prog_sys(&v->ask, SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0,
-			 prog_remote(arena, v->pair));
-	if (r == 0)
-		r = run(v, &v->ask, e);
+	v->pair[0] = v->pair[1] = -1;
+	int r = ask_all(v, first);
+	if (r)
+		return err_set(e, -r, "ask process %d: %s", p->pid, strerror(-r));
+	r = run(v, &v->ask, e);
 	for (size_t i = 0; r == 0 && i < part_count; i++)
 		if (part_table[i]->heard)
 			r = part_table[i]->heard(p, &v->asked, e);
@@ -113,86 +147,165 @@ static int ask(struct visit *v, struct err *e)
 	return r ? r : ask_threads(v, e);
 }
 
-static int start_tracking(struct visit *v, struct err *e)
+/* Its tracking descriptor, -errno: it has none. */
+static int guest_uffd(const struct visit *v)
+{
+	return v->tracks && v->ask.sealed ? (int)prog_result(&v->ask, v->uffd_op) : -ENOENT;
+}
+
+/* Tracking saves time. Where it cannot be had, the next checkpoint is whole. */
+static void start_tracking(struct visit *v)
 {
 	const struct frozen_proc *fp = frozen_proc(v->t->frozen, (size_t)v->proc);
 	struct tracked *tr = tracker_find(&v->t->in->tracker, fp->pid, fp->stat.start_time);
-	int uffd = sys_pidfd_getfd(fp->pidfd, (int)prog_result(&v->ask, v->uffd_op));
-	if (uffd < 0)
-		return err_set(e, -uffd, "its tracking descriptor: %s", strerror(-uffd));
-	tr->uffd = uffd;
-	int r = sys_uffd_start(uffd);
-	return r ? err_set(e, -r, "start dirty tracking: %s", strerror(-r)) : 0;
+	int uffd = sys_pidfd_getfd(fp->pidfd, guest_uffd(v));
+	if (uffd >= 0 && sys_uffd_start(uffd))
+		cleanup_fd(&uffd);
+	tr->uffd = uffd < 0 ? -1 : uffd;
 }
 
-static int write_rehome(struct visit *v, struct err *e)
+/* Second program: receive the files; what it opened for us is closed. */
+static int receive(struct visit *v, struct err *e)
 {
 	const struct frozen_proc *fp = frozen_proc(v->t->frozen, (size_t)v->proc);
-	scoped_fd int ours = sys_pidfd_getfd(fp->pidfd, v->pair[1]);
-	if (ours < 0)
-		return err_set(e, -ours, "its socket: %s", strerror(-ours));
-	unsigned int slot = prog_slot(&v->act);
-	prog_sys(&v->act, SYS_dup, (uint64_t)v->pair[0]);
-	prog_out(&v->act, slot);
-	int r = rehome_write(v->t, v->proc, &v->act, slot, ours, e);
-	prog_sys(&v->act, SYS_close, slot);
-	prog_slots(&v->act, 1);
-	prog_sys(&v->act, SYS_close, (uint64_t)v->pair[0]);
-	prog_sys(&v->act, SYS_close, (uint64_t)v->pair[1]);
-	return r;
+	if (guest_uffd(v) >= 0) {
+		start_tracking(v);
+		prog_sys(&v->receive, SYS_close, (uint64_t)guest_uffd(v));
+	}
+	if (v->rehomes) {
+		scoped_fd int ours = sys_pidfd_getfd(fp->pidfd, v->pair[1]);
+		if (ours < 0)
+			return err_set(e, -ours, "its socket: %s", strerror(-ours));
+		int r = rehome_receive(v->t, v->proc, &v->rehome, &v->receive,
+				       (unsigned int)v->pair[0], ours, e);
+		if (r)
+			return r;
+		prog_sys(&v->receive, SYS_close, (uint64_t)v->pair[0]);
+		prog_sys(&v->receive, SYS_close, (uint64_t)v->pair[1]);
+	}
+	return v->receive.ops.n ? run(v, &v->receive, e) : 0;
 }
 
-/* Second program: re-home, close what the first opened. */
-static int act(struct visit *v, struct err *e)
+static void visit_free(struct visit *v)
 {
-	prog_init(&v->act, &v->remote.arena);
-	int r = v->tracks ? start_tracking(v, e) : 0;
-	if (v->tracks)
-		prog_sys(&v->act, SYS_close, (uint64_t)prog_result(&v->ask, v->uffd_op));
-	if (r == 0 && v->rehomes)
-		r = write_rehome(v, e);
-	if (v->act.ops.n) {
-		int ran = run(v, &v->act, r ? NULL : e);
-		r = r ? r : ran;
+	prog_deinit(&v->ask);
+	prog_deinit(&v->receive);
+	prog_deinit(&v->move);
+	vec_deinit(&v->rehome.files);
+}
+
+/* Close what was opened in it, wherever the visit failed. */
+static void visit_undo(struct visit *v)
+{
+	struct prog p;
+	prog_init(&p, &v->remote.arena);
+	if (guest_uffd(v) >= 0) {
+		prog_sys(&p, SYS_close, (uint64_t)guest_uffd(v));
+		prog_mayfail(&p);
 	}
-	return r;
+	for (int i = 0; i < 2 && v->rehomes && v->pair && v->pair[0] >= 0; i++) {
+		prog_sys(&p, SYS_close, (uint64_t)v->pair[i]);
+		prog_mayfail(&p);
+	}
+	if (v->receive.sealed)
+		prog_sys(&p, SYS_close_range, v->rehome.first_free_fd, ~0u, 0);
+	uint64_t start = p.ops.n ? prog_seal(&p) : 0;
+	for (int i = 0; i < TRIES && p.ops.n; i++)
+		if (remote_run(&v->remote, start, NULL) == 0 &&
+		    !prog_status(&v->remote.arena)->failed)
+			break;
+	prog_deinit(&p);
+	remote_abort(&v->remote);
+	visit_free(v);
 }
 
 static int visit_process(struct take *t, int i, struct err *e)
 {
 	const struct frozen_proc *fp = frozen_proc(t->frozen, (size_t)i);
-	struct tracked *tr = tracker_find(&t->in->tracker, fp->pid, fp->stat.start_time);
-	struct visit v = { .t = t,
-			   .proc = i,
-			   .remote = REMOTE_INIT,
-			   .rehomes = rehome_wanted(t, i),
-			   .tracks = tr->uffd < 0 && sys_has(SYS_F_UFFD_WP) };
 	const struct image_proc *p = image_proc(&t->next->image, i);
+	struct tracked *tr = tracker_find(&t->in->tracker, fp->pid, fp->stat.start_time);
+	/* there is room: what points into it stays right */
+	struct visit *v = vec_add(&t->visits);
+	*v = (struct visit){ .t = t,
+			     .proc = i,
+			     .remote = REMOTE_INIT,
+			     .tracks = tr->uffd < 0 && sys_has(SYS_F_UFFD_WP) };
+	v->rehomes = rehome_wanted(t, i, &v->rehome);
 	size_t bytes = ARENA_BYTES + p->threads.n * ARENA_THREAD_BYTES +
 		       p->fds.n * ARENA_FD_BYTES;
-	int r = remote_begin(&v.remote, t->frozen, (size_t)i, &t->en->puppet, bytes, e);
-	if (r)
+	int r = remote_begin(&v->remote, t->frozen, (size_t)i, &t->en->puppet, bytes, e);
+	if (r) {
+		vec_deinit(&v->rehome.files);
+		t->visits.n--;
 		return r;
-	r = ask(&v, e);
-	if (r == 0 && (v.rehomes || v.tracks))
-		r = act(&v, e);
-	prog_deinit(&v.ask);
-	prog_deinit(&v.act);
-	if (r)
-		remote_abort(&v.remote);
-	else
-		r = remote_end(&v.remote, e);
-	return r;
+	}
+	prog_init(&v->ask, &v->remote.arena);
+	prog_init(&v->receive, &v->remote.arena);
+	prog_init(&v->move, &v->remote.arena);
+	r = ask(v, e);
+	return r ? r : receive(v, e);
+}
+
+void take_leave(struct take *t)
+{
+	vec_each(struct visit, v, &t->visits)
+		visit_undo(v);
+	vec_deinit(&t->visits);
 }
 
 int take_visit(struct take *t, struct err *e)
 {
-	for (size_t i = 0; i < t->frozen->procs.n; i++) {
-		if (frozen_proc(t->frozen, i)->zombie)
-			continue;
-		int r = visit_process(t, (int)i, e);
+	t->visits = VEC_INIT(struct visit);
+	int r = vec_reserve(&t->visits, t->frozen->procs.n);
+	if (r)
+		err_set(e, ENOMEM, "out of memory");
+	for (size_t i = 0; r == 0 && i < t->frozen->procs.n; i++)
+		if (!frozen_proc(t->frozen, i)->zombie)
+			r = visit_process(t, (int)i, e);
+	if (r)
+		take_leave(t);
+	return r;
+}
+
+/* Where a program stopped, to go on from there. */
+static uint64_t stopped_at(struct visit *v, uint64_t start)
+{
+	const struct pup_status *s = prog_status(&v->remote.arena);
+	uint64_t end = start + (uint64_t)v->move.ops.n * sizeof(struct pup_op);
+	return s->failed && s->failed_op >= start && s->failed_op < end ? s->failed_op : start;
+}
+
+static int move_process(struct visit *v, struct err *e)
+{
+	rehome_write(v->t, v->proc, &v->rehome, &v->move);
+	uint64_t begin = prog_seal(&v->move), at = begin;
+	struct err why = ERR_INIT;
+	int r = -EIO;
+	for (int i = 0; r && i < TRIES && !v->remote.gone; i++) {
+		r = remote_run(&v->remote, at, &why);
+		if (r == 0)
+			r = failed(v, &why);
 		if (r)
-			return r;
+			at = stopped_at(v, begin);
 	}
-	return 0;
+	if (r && !v->remote.gone && e)
+		*e = why;
+	return v->remote.gone ? 0 : r;
+}
+
+int take_move(struct take *t, struct err *e)
+{
+	int first = 0;
+	vec_each(struct visit, v, &t->visits) {
+		int r = v->rehomes ? move_process(v, first ? NULL : e) : 0;
+		bool gone = v->remote.gone;
+		int ended = remote_end(&v->remote, r || first ? NULL : e);
+		/* killed from outside meanwhile: nobody is left to move */
+		if (!r && ended && !gone && ended != -ESRCH)
+			r = ended;
+		first = first ? first : r;
+		visit_free(v);
+	}
+	vec_deinit(&t->visits);
+	return first;
 }

@@ -252,6 +252,8 @@ static int run_program(struct remote *r, uint64_t program, struct err *e)
 	if (ret)
 		return fail(r, ret, "run the program in it", e);
 	ret = sys_vm_read(r->tid, a->remote, a->local, a->used_bytes);
+	if (ret)	/* it ran: what it did must be known */
+		ret = sys_vm_read(r->tid, a->remote, a->local, a->used_bytes);
 	if (ret)
 		return fail(r, ret, "read the program's results", e);
 	/* the process is stopped, and nobody shares its memory: this is what

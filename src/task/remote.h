@@ -71,7 +71,7 @@ struct remote {
  *          signal in a way that we could not give back: thaw and try again
  *  ENOTSUP 32-bit code, a dead leader, no system call instruction
  *  EEXIST  it has mapped something in the puppet's range
- * One remote of a frozen tree at a time.
+ * One remote of a process at a time.
  */
 must_check int remote_begin(struct remote *r, struct frozen *f, size_t i,
 			    const struct remote_puppet *puppet,
