@@ -78,6 +78,7 @@ struct box {
 	struct loop_source live_source;		/* pidfd of PID 1 */
 	struct loop_task background;		/* see box_background() */
 	struct loop_timer lease, idle_lease;
+	struct loop_timer settle;		/* see box_checkpoint.c */
 	struct offspring *offspring;
 
 	int runtime_fd;

@@ -1,12 +1,16 @@
 /* box_checkpoint.c - what the keeper adds to a checkpoint: handles, and the tree. */
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "checkpoint/checkpoint.h"
 #include "keeper/box.h"
 #include "keeper/nodes.h"
 #include "keeper/turns.h"
+
+#define container(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 struct taking {
 	struct box *box;
@@ -84,6 +88,19 @@ static void turns_give(struct box *b, struct vec *held)
 	vec_deinit(held);
 }
 
+enum { SETTLE_NS = 10000000 };
+
+/*
+ * A thread that slept too deep to be stopped (a vfork's parent) stops when it
+ * wakes, long after the checkpoint was refused: let it go then.
+ */
+static void settle_fire(struct loop_timer *timer)
+{
+	struct box *b = container(timer, struct box, settle);
+	if (freezer_settle(b->engine.freezer))
+		loop_timer_set(&b->loop, &b->settle, clock_now_ns() + SETTLE_NS);
+}
+
 static int take(struct box *b, struct taking *t, struct checkpoint_stats *stats, struct err *e)
 {
 	const struct checkpoint_hooks hooks = { .ctx = t, .frozen = frozen };
@@ -97,6 +114,8 @@ static int take(struct box *b, struct taking *t, struct checkpoint_stats *stats,
 		r = checkpoint_take(b->live, &outers, &hooks, &t->node->checkpoint, stats, e);
 	turns_give(b, &held);
 	vec_deinit(&outers);
+	b->settle.fire = settle_fire;
+	settle_fire(&b->settle);
 	return r;
 }
 
