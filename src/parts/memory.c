@@ -109,15 +109,63 @@ static int classify(struct look *l, const struct image_proc *p, const struct fro
 	return 0;
 }
 
+/*
+ * Mappings in our part of the address space. What a restore left there is
+ * not the guest's to keep; remote.c looks whether it can still be used.
+ */
+static bool is_leftover(const struct look *l, const struct procfs_map *map)
+{
+	static const struct {
+		uint64_t start, end;
+	} ours[] = {
+		{ PUP_LOW, PUP_THREAD },
+		{ PUP_THREAD, PUP_THREAD + (PUP_WORK_MAX + 2ull) * PUP_WORK_BYTES },
+		{ PUP_GATE, PUP_GATE + PUP_PAGE },
+		{ PUP_VDSO, PUP_VDSO + 32 * PUP_PAGE },
+	};
+	const struct procfs_map *text = NULL;
+	vec_each(struct procfs_map, m, &l->maps.maps)
+		if (m->start == PUP_LOW)
+			text = m;
+	if (!text || !starts_with(procfs_map_name(&l->maps, text), "/memfd:mulligan-puppet"))
+		return false; /* no restore made this process, or little is left */
+	for (size_t i = 0; i < sizeof(ours) / sizeof(*ours); i++)
+		if (map->start >= ours[i].start && map->end <= ours[i].end)
+			return true;
+	return false;
+}
+
+/* vvar and vdso come back as one piece, as the kernel lays them out. */
+static int check_vdso(const struct image_proc *p, const struct procfs_maps *maps, struct err *e)
+{
+	uint64_t bytes = 0;
+	const char *first = NULL, *last = NULL;
+	vec_each(struct procfs_map, map, &maps->maps) {
+		const char *name = procfs_map_name(maps, map);
+		if (!starts_with(name, "[vvar") && strcmp(name, "[vdso]"))
+			continue;
+		bytes += map->end - map->start;
+		first = first ? first : name;
+		last = name;
+	}
+	if (first && bytes == p->mm.vdso_end - p->mm.vdso_start && !strcmp(first, "[vvar]") &&
+	    !strcmp(last, "[vdso]"))
+		return 0;
+	return look_refuse(e, p, -1, "it has moved or unmapped its vdso");
+}
+
 static int look_vma(struct look *l, struct image_proc *p, const struct frozen_proc *fp,
 		    const struct procfs_map *map, struct err *e)
 {
 	const char *name = procfs_map_name(&l->maps, map);
 	if (!strcmp(name, "[vsyscall]") || map->start >= PUP_TASK_END)
 		return 0;
-	if (map->start < PUP_HIGH && map->end > PUP_LOW)
-		/* ours, left by a restore; remote.c looks whether it still is */
-		return 0;
+	if (map->start < PUP_SHM_END && map->end > PUP_LOW) {
+		if (is_leftover(l, map))
+			return 0;
+		return look_refuse(e, p, -1, "it uses addresses that are reserved (%llx-%llx)",
+				   (unsigned long long)map->start, (unsigned long long)map->end);
+	}
 	struct image_vma *v = vec_add(&p->vmas);
 	if (!v)
 		return err_set(e, ENOMEM, "out of memory");
@@ -177,7 +225,8 @@ static int look_memory(struct look *l, int i, struct err *e)
 		if (r < 0)
 			return r;
 	}
-	return look_mm(l, p, fp, e);
+	r = check_vdso(p, &l->maps, e);
+	return r < 0 ? r : look_mm(l, p, fp, e);
 }
 
 bool memory_is_staged(const struct image_vma *v)
