@@ -11,6 +11,7 @@
  */
 #include "parts/files.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -73,6 +74,9 @@ static int classify_path(struct look *l, const struct procfs_fd *fd, const char 
 	} else {
 		f->kind = m ? FILE_PATH : FILE_NODE;
 	}
+	/* before the tree is made again there is no such process */
+	if (!m && !strncmp(link, "/proc/", 6) && isdigit((unsigned char)link[6]))
+		*why = "what /proc tells of a process";
 	if (f->kind == FILE_FIFO && !m)
 		*why = "a FIFO on a file system outside the checkpoint";
 	return 0;
@@ -170,6 +174,8 @@ static int new_file(struct look *l, const struct image_proc *p, const struct fro
 				  .locks = VEC_INIT(struct image_lock) };
 	const char *why = NULL;
 	r = classify(l, fd, link, &info, f, &why);
+	if (!why && (f->flags & O_ASYNC))
+		why = "a descriptor that sends signals (O_ASYNC)";
 	if (why)
 		return look_refuse(e, p, fd->fd, "%s cannot be saved yet (%s)", why, link);
 	r = look_locks(&info, fp->ns_pid, f);
@@ -223,6 +229,8 @@ static int look_files(struct look *l, int i, struct err *e)
 	struct image_proc *p = look_proc(l, i);
 	const struct frozen_proc *fp = frozen_proc(l->frozen, (size_t)i);
 	p->fds = VEC_INIT(struct image_fd);
+	if (fp->shares_files)
+		return look_refuse(e, p, -1, "it shares its descriptors with another process");
 	int r = procfs_fds(l->procfs, fp->pid, &l->fds);
 	if (r < 0)
 		return look_refuse(e, p, -1, "its descriptors: %s", strerror(-r));
@@ -302,6 +310,8 @@ static int look_dir(struct look *l, struct image_proc *p, const struct frozen_pr
 	if (st.nlink == 0)
 		return look_refuse(e, p, -1, "its %s directory was deleted (%s)", name, link);
 	const struct part_mount *m = find_mount(l, st.mnt_id);
+	if (!m && !strncmp(link, "/proc/", 6) && isdigit((unsigned char)link[6]))
+		return look_refuse(e, p, -1, "its %s is in /proc (%s)", name, link);
 	struct image_file *f = vec_add(&l->image->files);
 	if (!f)
 		return err_set(e, ENOMEM, "out of memory");
@@ -322,6 +332,8 @@ static int look_cwd(struct look *l, int i, struct err *e)
 {
 	struct image_proc *p = look_proc(l, i);
 	const struct frozen_proc *fp = frozen_proc(l->frozen, (size_t)i);
+	if (fp->shares_fs)
+		return look_refuse(e, p, -1, "it shares its directory with another process");
 	int r = look_dir(l, p, fp, "root", &p->root, e);
 	if (r)
 		return r;

@@ -19,6 +19,7 @@
 #include "base/vec.h"
 
 enum {
+	IMAGE_FILES_MAX = 3328,	/* and processes: slots of PID 1's program */
 	IMAGE_NONE = -1,
 	IMAGE_SIGNALS = 64,
 	IMAGE_COMM_BYTES = 16,

@@ -244,11 +244,18 @@ static int describe_proc(struct collect *c, struct frozen_proc *p,
 	return 0;
 }
 
+static bool *shares(struct frozen_proc *p, enum sys_kcmp what)
+{
+	return what == SYS_KCMP_VM    ? &p->shares_mm :
+	       what == SYS_KCMP_FILES ? &p->shares_files :
+					&p->shares_fs;
+}
+
 /*
- * Find processes that share an address space: kcmp orders them, so sorting
- * brings them together.
+ * Find processes that share an address space, descriptors or a directory:
+ * kcmp orders them, so sorting brings them together.
  */
-static int mark_shared_memory(struct frozen *f, struct err *e)
+static int mark_sharers(struct frozen *f, enum sys_kcmp what, struct err *e)
 {
 	struct vec order = VEC_INIT(int);
 	int result = 0;
@@ -261,16 +268,15 @@ static int mark_shared_memory(struct frozen *f, struct err *e)
 			size_t mid = low + (high - low) / 2;
 			struct frozen_proc *other = frozen_proc(
 				f, (size_t)*(int *)vec_at(&order, mid));
-			int r = sys_kcmp(p->pid, other->pid, SYS_KCMP_VM, 0, 0);
+			int r = sys_kcmp(p->pid, other->pid, what, 0, 0);
 			if (r < 0) {
 				result = err_set(e, -r,
-						 "compare the memories of %d "
-						 "and %d",
+						 "compare processes %d and %d",
 						 p->ns_pid, other->ns_pid);
 				break;
 			}
 			if (r == 0)
-				p->shares_mm = other->shares_mm = true;
+				*shares(p, what) = *shares(other, what) = true;
 			if (r == 1)
 				high = mid;
 			else
@@ -351,7 +357,11 @@ static int describe_all(struct collect *c, struct err *e)
 			return r;
 	}
 	int r = sort_procs(c->frozen, e);
-	return r ? r : mark_shared_memory(c->frozen, e);
+	if (r == 0)
+		r = mark_sharers(c->frozen, SYS_KCMP_VM, e);
+	if (r == 0)
+		r = mark_sharers(c->frozen, SYS_KCMP_FILES, e);
+	return r ? r : mark_sharers(c->frozen, SYS_KCMP_FS, e);
 }
 
 /* The namespace of PID 1. Its depth matters where it must be read as text. */

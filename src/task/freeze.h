@@ -61,6 +61,8 @@ struct frozen_proc {
 	int parent;		/* index in procs; -1: PID 1 */
 	bool zombie;		/* no threads; exit_code is its wait status */
 	bool shares_mm;		/* another process uses the same memory */
+	bool shares_files;	/* .. descriptors: CLONE_FILES */
+	bool shares_fs;		/* .. root, directory, umask: CLONE_FS */
 	int exit_code;
 	int pidfd;
 	unsigned int pass;	/* freeze only: last pass that saw it */
