@@ -92,17 +92,34 @@ static int look_thread(struct look *l, const struct frozen_proc *f,
 	r = procfs_read(l->procfs, f->pid, ft->tid, "comm");
 	if (r < 0)
 		return r;
-	size_t len = strcspn(l->procfs->text.data, "\n");
+	size_t len = strlen(l->procfs->text.data); /* its own newlines count */
+	len -= len > 0;
 	if (len >= sizeof(t->comm))
 		len = sizeof(t->comm) - 1;
 	memcpy(t->comm, l->procfs->text.data, len);
 	return 0;
 }
 
+/*
+ * A SIGSTOP that was sent and has not stopped it yet: nothing can block one,
+ * so a process that is being made would stop half-way. Stop it at the end.
+ */
+static void stop_later(struct image_proc *p, struct vec *pending)
+{
+	for (size_t i = pending->n; i--;) {
+		const siginfo_t *info = vec_at(pending, i);
+		if (info->si_signo != SIGSTOP)
+			continue;
+		p->stopped_by = SIGSTOP;
+		vec_remove(pending, i);
+	}
+}
+
 static int look_threads(struct look *l, int i, struct err *e)
 {
 	struct image_proc *p = look_proc(l, i);
 	const struct frozen_proc *f = frozen_proc(l->frozen, (size_t)i);
+	const char *too_many = "more signals are queued than can be saved";
 	for (size_t k = 0; k < f->threads.n; k++) {
 		const struct frozen_thread *ft = frozen_thread(f, k);
 		if (ft->stop == FREEZE_DEAD)
@@ -113,7 +130,9 @@ static int look_threads(struct look *l, int i, struct err *e)
 			return err_set(e, ENOMEM, "out of memory");
 		int r = look_thread(l, f, ft, t);
 		if (r < 0)
-			return look_refuse(e, p, -1, "thread %d: %s", ft->ns_tid, strerror(-r));
+			return look_refuse(e, p, -1, "thread %d: %s", ft->ns_tid,
+					   r == -E2BIG ? too_many : strerror(-r));
+		stop_later(p, &t->pending);
 		if (t->regs.rip >= PUP_LOW && t->regs.rip < PUP_HIGH) {
 			err_set(e, EAGAIN, "process %d (%s) has not left the gate yet", p->pid,
 				p->comm);
@@ -129,7 +148,11 @@ static int look_threads(struct look *l, int i, struct err *e)
 		return look_refuse(e, p, -1, "it has more than %d threads", PUP_WORK_MAX);
 	p->pending = VEC_INIT(siginfo_t);
 	int r = sys_ptrace_peek_siginfo(f->pid, true, &p->pending);
-	return r < 0 ? look_refuse(e, p, -1, "pending signals: %s", strerror(-r)) : 0;
+	if (r < 0)
+		return look_refuse(e, p, -1, "pending signals: %s",
+				   r == -E2BIG ? too_many : strerror(-r));
+	stop_later(p, &p->pending);
+	return 0;
 }
 
 void threads_ask_one(struct prog *p, struct thread_answers *answers)

@@ -77,8 +77,13 @@ static size_t arena_bytes(const struct tree_image *im)
 {
 	size_t bytes = ARENA_BASE_BYTES + im->procs.n * ARENA_PROC_BYTES +
 		       im->n_threads * ARENA_THREAD_BYTES;
-	vec_each(struct image_proc, p, &im->procs)
+	vec_each(struct image_proc, p, &im->procs) {
 		bytes += (p->fds.n * 2 + p->vmas.n * 8 + 64) * sizeof(struct pup_op);
+		size_t signals = p->pending.n;
+		vec_each(struct image_thread, t, &p->threads)
+			signals += t->pending.n;
+		bytes += signals * (sizeof(struct pup_op) + sizeof(siginfo_t) + 16);
+	}
 	return bytes;
 }
 

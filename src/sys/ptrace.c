@@ -12,7 +12,10 @@
 #include "base/clock.h"
 #include "sys/fault.h"
 
-enum { PEEK_BATCH = 32 };	/* signals a PEEKSIGINFO call */
+enum {
+	PEEK_BATCH = 32,	/* signals a PEEKSIGINFO call */
+	PEEK_MAX = 1024,	/* the kernel walks the queue from its start */
+};
 
 /* glibc's ptrace() reads errno for the PEEK requests; the call itself is
  * plain. */
@@ -141,6 +144,8 @@ int sys_ptrace_peek_siginfo(pid_t tid, bool shared, struct vec *out)
 			*info = batch[i];
 		}
 		n += (uint64_t)r;
+		if (n > PEEK_MAX)
+			return -E2BIG;
 		if (r < PEEK_BATCH)
 			return (int)n;
 	}

@@ -59,7 +59,8 @@ must_check int sys_ptrace_set_siginfo(pid_t tid, const siginfo_t *info);
 
 /*
  * Append all pending signals (siginfo_t) of the thread, or of its process
- * (shared), to out without taking them. Returns how many.
+ * (shared), to out without taking them. Returns how many; -E2BIG: over a
+ * thousand.
  */
 must_check int sys_ptrace_peek_siginfo(pid_t tid, bool shared,
 				       struct vec *out);
