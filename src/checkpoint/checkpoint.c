@@ -61,7 +61,8 @@ static void undo_freeze(void *ctx)
 static int run_look(void *ctx, struct err *e)
 {
 	struct take *t = ctx;
-	return take_look(t, e);
+	int r = take_look_sysv(t, e);
+	return r ? r : take_look(t, e);
 }
 
 static int run_handles(void *ctx, struct err *e)

@@ -8,6 +8,8 @@
  *	io_uring_*, io_*	rings cannot be checkpointed; callers fall back
  *	landlock_*, memfd_secret, mseal, modify_ldt
  *				state that cannot be read back or restored
+ *	mq_*			queues outlive their processes, and no file of
+ *				/proc tells of them
  * Calls that are refused because they are dangerous answer EPERM, which is
  * what they answer without the privilege.
  */
@@ -91,9 +93,8 @@ const int confine_allowed[] = {
 	C(getsockname), C(getsockopt), C(listen), C(recvfrom), C(recvmmsg),
 	C(recvmsg), C(sendmmsg), C(sendmsg), C(sendto), C(setsockopt),
 	C(shutdown), C(socket), C(socketpair),
-	/* System V and POSIX IPC */
-	C(mq_getsetattr), C(mq_notify), C(mq_open), C(mq_timedreceive),
-	C(mq_timedsend), C(mq_unlink), C(msgctl), C(msgget), C(msgrcv),
+	/* System V IPC */
+	C(msgctl), C(msgget), C(msgrcv),
 	C(msgsnd), C(semctl), C(semget), C(semop), C(semtimedop), C(shmat),
 	C(shmctl), C(shmdt), C(shmget),
 	/* the machine */
