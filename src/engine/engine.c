@@ -2,20 +2,16 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/buf.h"
 #include "sandbox/init/image.h"
 #include "sandbox/userns.h"
+#include "sys/pipe.h"
 
 static int bytes_memfd(const char *name, const void *bytes, size_t len, struct err *e)
 {
-	scoped_fd int fd = memfd_create(name, MFD_CLOEXEC);
-	if (fd < 0)
-		return err_set(e, errno, "memfd_create: %s", strerror(errno));
-	if (write(fd, bytes, len) != (ssize_t)len || lseek(fd, 0, SEEK_SET) < 0)
-		return err_set(e, EIO, "write %s to a memfd", name);
-	return take_fd(&fd);
+	int fd = sys_memfd_with(name, bytes, len);
+	return fd < 0 ? err_set(e, -fd, "write %s to a memfd: %s", name, strerror(-fd)) : fd;
 }
 
 static int make_confinement(struct engine *en, struct err *e)

@@ -7,10 +7,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #include <linux/openat2.h>
 
+#include "sys/fd.h"
 #include "sys/mount.h"
 
 /* Executables are compared by what stat says, mappings by /proc/pid/maps. */
@@ -71,11 +71,10 @@ static bool is_same(struct look *l, int fd, const struct procfs_map *map)
 
 static int open_by_path(struct look *l, const struct procfs_map *map, const char *name)
 {
-	struct open_how how = { .flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
-				.resolve = RESOLVE_IN_ROOT };
-	scoped_fd int fd = (int)syscall(SYS_openat2, l->root_fd, name, &how, sizeof(how));
+	scoped_fd int fd = sys_openat2(l->root_fd, name, O_RDONLY | O_NOCTTY | O_NONBLOCK,
+				       RESOLVE_IN_ROOT);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	return is_same(l, fd, map) ? take_fd(&fd) : -ESTALE;
 }
 
@@ -117,8 +116,7 @@ int mapfile_exe(struct look *l, const struct image_proc *p, const struct frozen_
 const struct part_mount *mapfile_mount(struct look *l, const struct frozen_proc *fp,
 				       const struct procfs_map *map, const char *name)
 {
-	struct open_how how = { .flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT };
-	scoped_fd int fd = (int)syscall(SYS_openat2, l->root_fd, name, &how, sizeof(how));
+	scoped_fd int fd = sys_openat2(l->root_fd, name, O_PATH, RESOLVE_IN_ROOT);
 	if (fd < 0)
 		return NULL;
 	uint64_t mnt_id;

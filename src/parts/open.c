@@ -10,16 +10,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #include "parts/unlinked.h"
+#include "sys/fd.h"
+#include "sys/file.h"
+#include "sys/lookup.h"
 
 #ifndef O_TMPFILE
 #define O_TMPFILE (020000000 | O_DIRECTORY)
@@ -35,14 +34,10 @@ static int reopen_flags(const struct image_file *f)
 
 static int open_in_root(int root_fd, const char *path, int flags)
 {
-	struct open_how how = { .flags = (uint64_t)(flags | O_CLOEXEC) & ~0100000ull,
-				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
-	if (flags & O_PATH)
-		how.flags = (uint64_t)flags | O_CLOEXEC;
-	else
-		how.flags |= O_NOCTTY;
-	long fd = syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
-	return fd < 0 ? -errno : (int)fd;
+	uint64_t how = (uint64_t)flags;
+	if (!(flags & O_PATH))
+		how = (how & ~0100000ull) | O_NOCTTY;
+	return sys_openat2(root_fd, path, how, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
 /*
@@ -57,27 +52,21 @@ static int open_path(struct files_open *o, const struct image_file *f)
 		fd = open_in_root(o->root_fd, f->path, flags & ~O_NOATIME);
 	if (fd < 0)
 		return fd;
-	if (!(f->flags & O_PATH) && f->pos && lseek(fd, (off_t)f->pos, SEEK_SET) < 0) {
-		int r = -errno;
-		close(fd);
-		return r;
-	}
-	return fd;
+	int64_t r = !(f->flags & O_PATH) && f->pos ? sys_lseek(fd, (int64_t)f->pos, SEEK_SET) : 0;
+	if (r >= 0)
+		return fd;
+	close(fd);
+	return (int)r;
 }
 
 /* The file behind fd once more, as f had it. */
 static int open_again(int fd, const struct image_file *f)
 {
-	char self[64];
-	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
-	int again = open(self, (f->flags & (O_ACCMODE | O_APPEND | O_NONBLOCK)) | O_CLOEXEC);
+	scoped_fd int again = sys_reopen(fd, f->flags & (O_ACCMODE | O_APPEND | O_NONBLOCK));
 	if (again < 0)
-		return -errno;
-	if (lseek(again, (off_t)f->pos, SEEK_SET) < 0) {
-		close(again);
-		return -errno;
-	}
-	return again;
+		return again;
+	int64_t at = sys_lseek(again, (int64_t)f->pos, SEEK_SET);
+	return at < 0 ? (int)at : take_fd(&again);
 }
 
 static int open_unlinked(struct files_open *o, const struct image_file *f)
@@ -87,30 +76,26 @@ static int open_unlinked(struct files_open *o, const struct image_file *f)
 	scoped_fd int rw = open_in_root(o->root_fd, "/tmp", O_TMPFILE | O_RDWR);
 	if (rw < 0) {
 		/* no O_TMPFILE on this overlay (before 6.3): the image's own copy */
-		rw = memfd_create("unlinked", MFD_CLOEXEC);
+		rw = sys_memfd("unlinked", 0);
 		if (rw < 0)
-			return -errno;
+			return rw;
 	}
 	int r = unlinked_copy(f->content_fd, rw);
-	if (r)
-		return r;
-	if (fchmod(rw, f->mode & 07777))
-		return -errno;
-	return open_again(rw, f);
+	if (r == 0)
+		r = sys_fchmod(rw, f->mode & 07777);
+	return r ? r : open_again(rw, f);
 }
 
 static int open_eventfd(const struct image_file *f)
 {
-	int fd = eventfd(0, EFD_CLOEXEC | (f->flags & O_NONBLOCK ? EFD_NONBLOCK : 0) |
-				    (f->semaphore ? EFD_SEMAPHORE : 0));
+	scoped_fd int fd = sys_eventfd((f->flags & O_NONBLOCK ? EFD_NONBLOCK : 0) |
+				       (f->semaphore ? EFD_SEMAPHORE : 0));
 	if (fd < 0)
-		return -errno;
+		return fd;
 	uint64_t count = f->count;
-	if (count && write(fd, &count, sizeof(count)) != sizeof(count)) {
-		close(fd);
+	if (count && sys_write(fd, &count, sizeof(count)) != sizeof(count))
 		return -EIO;
-	}
-	return fd;
+	return take_fd(&fd);
 }
 
 static int take_locks(int fd, const struct image_file *f)
@@ -122,11 +107,11 @@ static int take_locks(int fd, const struct image_file *f)
 				    .l_len = lock->len };
 		int r = 0;
 		if (lock->kind == LOCK_FLOCK)
-			r = flock(fd, (lock->exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB);
+			r = sys_flock(fd, (lock->exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB);
 		else if (lock->kind == LOCK_OFD)
-			r = fcntl(fd, F_OFD_SETLK, &fl);
+			r = sys_fcntl_lock(fd, F_OFD_SETLK, &fl);
 		if (r)
-			return -errno;
+			return r;
 	}
 	return 0;
 }
@@ -144,19 +129,23 @@ static int make_pipe(struct files_open *o, const struct image_file *f,
 		int both = open_in_root(o->root_fd, f->path, O_RDWR | O_NONBLOCK);
 		if (both < 0)
 			return both;
-		*ends = (struct pipe_ends){ both, dup(both) };
+		*ends = (struct pipe_ends){ both, sys_dup(both) };
+		if (ends->writer < 0)
+			return ends->writer;
 	} else {
-		if (pipe2(fds, O_CLOEXEC | (pipe->packets ? O_DIRECT : 0)))
-			return -errno;
+		int r = sys_pipe_with(fds, pipe->packets ? O_DIRECT : 0);
+		if (r)
+			return r;
 		*ends = (struct pipe_ends){ fds[0], fds[1] };
 	}
-	if (fcntl(ends->writer, F_SETPIPE_SZ, pipe->capacity) < 0 && errno != EPERM)
-		return -errno;
+	int r = sys_fcntl(ends->writer, F_SETPIPE_SZ, pipe->capacity);
+	if (r < 0 && r != -EPERM)
+		return r;
 	size_t at = 0;
 	vec_each(uint32_t, piece, &pipe->pieces) {
-		ssize_t n = write(ends->writer, (char *)pipe->data.data + at, *piece);
+		ssize_t n = sys_write(ends->writer, (char *)pipe->data.data + at, *piece);
 		if (n != (ssize_t)*piece)
-			return n < 0 ? -errno : -EIO;
+			return n < 0 ? (int)n : -EIO;
 		at += *piece;
 	}
 	return 0;
@@ -166,19 +155,14 @@ static int make_pipe(struct files_open *o, const struct image_file *f,
 static int open_end(struct files_open *o, const struct image_file *f, struct pipe_ends *ends)
 {
 	int access = f->flags & O_ACCMODE;
-	char self[64];
-	snprintf(self, sizeof(self), "/proc/self/fd/%d",
-		 access == O_RDONLY ? ends->reader : ends->writer);
-	int fd = f->kind == FILE_FIFO ?
-			 open_in_root(o->root_fd, f->path, access | O_NONBLOCK) :
-			 open(self, access | O_NONBLOCK | O_CLOEXEC);
+	scoped_fd int fd = f->kind == FILE_FIFO ?
+				   open_in_root(o->root_fd, f->path, access | O_NONBLOCK) :
+				   sys_reopen(access == O_RDONLY ? ends->reader : ends->writer,
+					      access | O_NONBLOCK);
 	if (fd < 0)
-		return f->kind == FILE_FIFO ? fd : -errno;
-	if (fcntl(fd, F_SETFL, f->flags & (O_NONBLOCK | O_APPEND | O_DIRECT)) < 0) {
-		close(fd);
-		return -errno;
-	}
-	return fd;
+		return fd;
+	int r = sys_fcntl(fd, F_SETFL, f->flags & (O_NONBLOCK | O_APPEND | O_DIRECT));
+	return r < 0 ? r : take_fd(&fd);
 }
 
 /* The keeper's end of a command's stream. */
@@ -193,9 +177,7 @@ static int add_outer(struct files_open *o, const struct image_pipe *pipe, struct
 	outer->command = pipe->command;
 	outer->stream = pipe->stream;
 	outer->fd = take_fd(ours);
-	if (fcntl(outer->fd, F_SETFL, O_NONBLOCK) < 0)
-		return -errno;
-	return 0;
+	return sys_fcntl(outer->fd, F_SETFL, O_NONBLOCK);
 }
 
 static bool is_wanted(const struct files_open *o, size_t file)

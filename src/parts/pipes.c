@@ -11,34 +11,34 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
+#include "sys/fd.h"
 #include "sys/proc.h"
 
 static int copy_queue(int fd, struct image_pipe *pipe)
 {
-	int queued = 0;
-	if (ioctl(fd, FIONREAD, &queued))
-		return -errno;
-	if (!queued)
-		return 0;
+	int queued = sys_queued(fd);
+	if (queued <= 0)
+		return queued;
 	int ends[2];
-	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK))
-		return -errno;
+	int r = sys_pipe_with(ends, O_NONBLOCK);
+	if (r)
+		return r;
 	scoped_fd int out = ends[0];
 	scoped_fd int in = ends[1];
-	if (fcntl(in, F_SETPIPE_SZ, pipe->capacity) < 0)
-		return -errno;
-	ssize_t n = tee(fd, in, (size_t)queued, SPLICE_F_NONBLOCK);
+	r = sys_fcntl(in, F_SETPIPE_SZ, pipe->capacity);
+	if (r < 0)
+		return r;
+	ssize_t n = sys_tee(fd, in, (size_t)queued);
 	if (n < 0)
-		return -errno;
+		return (int)n;
 	if (vec_reserve(&pipe->data, (size_t)queued))
 		return -ENOMEM;
 	size_t got = 0;
 	while (got < (size_t)n) {
-		ssize_t k = read(out, (char *)pipe->data.data + got, (size_t)n - got);
+		ssize_t k = sys_read(out, (char *)pipe->data.data + got, (size_t)n - got);
 		if (k <= 0)
-			return k < 0 ? -errno : -EIO;
+			return k < 0 ? (int)k : -EIO;
 		uint32_t *piece = vec_add(&pipe->pieces);
 		if (!piece)
 			return -ENOMEM;
@@ -98,9 +98,9 @@ int pipes_look(struct look *l, const struct image_proc *p, const struct frozen_p
 	if (copy < 0)
 		return look_refuse(e, p, fd, "copy its pipe: %s", strerror(-copy));
 	if (is_new) {
-		int capacity = fcntl(copy, F_GETPIPE_SZ);
+		int capacity = sys_fcntl(copy, F_GETPIPE_SZ, 0);
 		if (capacity < 0)
-			return look_refuse(e, p, fd, "F_GETPIPE_SZ: %s", strerror(errno));
+			return look_refuse(e, p, fd, "F_GETPIPE_SZ: %s", strerror(-capacity));
 		pipe->capacity = (uint32_t)capacity;
 	}
 	int r = first_reader ? copy_queue(copy, pipe) : 0;

@@ -21,6 +21,7 @@
 #include <sys/syscall.h>
 
 #include "parts/unlinked.h"
+#include "sys/fd.h"
 #include "sys/proc.h"
 
 enum { BLOCK = 1 << 20 };
@@ -86,21 +87,22 @@ static int read_by_page(const struct frozen_proc *fp, const struct image_vma *v,
 		int r = sys_vm_read(fp->pid, at, block, len);
 		if (r)
 			return r;
-		for (size_t o = 0; o < len; o += PUP_PAGE)
-			if (!is_zero(block + o) &&
-			    pwrite(to, block + o, PUP_PAGE,
-				   (off_t)(v->offset + (at - v->start) + o)) != PUP_PAGE)
-				return -errno;
+		for (size_t o = 0; o < len; o += PUP_PAGE) {
+			if (is_zero(block + o))
+				continue;
+			ssize_t n = sys_pwrite(to, block + o, PUP_PAGE,
+					       v->offset + (at - v->start) + o);
+			if (n != PUP_PAGE)
+				return n < 0 ? (int)n : -EIO;
+		}
 	}
 	return 0;
 }
 
 static int new_content(struct image_shm *s)
 {
-	s->content_fd = memfd_create("mulligan-shm", MFD_CLOEXEC);
-	if (s->content_fd < 0)
-		return -errno;
-	return ftruncate(s->content_fd, (off_t)s->bytes) ? -errno : 0;
+	s->content_fd = sys_memfd("mulligan-shm", 0);
+	return s->content_fd < 0 ? s->content_fd : sys_ftruncate(s->content_fd, s->bytes);
 }
 
 int shm_read_all(struct look *l, struct err *e)
@@ -137,10 +139,14 @@ static void emit_fill(struct prog *p, const struct image_shm *s, unsigned int sl
 {
 	off_t at = 0;
 	for (;;) {
-		off_t data = lseek(s->content_fd, at, SEEK_DATA);
-		if (data < 0)
+		off_t data = sys_lseek(s->content_fd, at, SEEK_DATA);
+		if (data == -ENXIO)
 			return;
-		off_t hole = lseek(s->content_fd, data, SEEK_HOLE);
+		off_t hole = data < 0 ? data : sys_lseek(s->content_fd, data, SEEK_HOLE);
+		if (hole < 0) {
+			p->arena->failed = true;
+			return;
+		}
 		prog_sys(p, SYS_pread64, slot, base + (uint64_t)data, (uint64_t)(hole - data),
 			 (uint64_t)data);
 		prog_slots(p, 1);

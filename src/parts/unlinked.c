@@ -8,10 +8,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "parts/unlinked.h"
+#include "sys/fd.h"
+#include "sys/file.h"
 
 static int copy_bytes(int from, int to, off_t start, off_t end)
 {
@@ -19,11 +20,12 @@ static int copy_bytes(int from, int to, off_t start, off_t end)
 	while (start < end) {
 		size_t want = (size_t)(end - start) < sizeof(block) ? (size_t)(end - start) :
 								      sizeof(block);
-		ssize_t n = pread(from, block, want, start);
+		ssize_t n = sys_pread(from, block, want, (uint64_t)start);
 		if (n <= 0)
-			return n < 0 ? -errno : 0;
-		if (pwrite(to, block, (size_t)n, start) != n)
-			return -EIO;
+			return (int)n;
+		ssize_t done = sys_pwrite(to, block, (size_t)n, (uint64_t)start);
+		if (done != n)
+			return done < 0 ? (int)done : -EIO;
 		start += n;
 	}
 	return 0;
@@ -33,19 +35,22 @@ static int copy_bytes(int from, int to, off_t start, off_t end)
 int unlinked_copy(int from, int to)
 {
 	struct stat st;
-	if (fstat(from, &st) || ftruncate(to, st.st_size))
-		return -errno;
+	int r = sys_fstat(from, &st);
+	if (r == 0)
+		r = sys_ftruncate(to, (uint64_t)st.st_size);
+	if (r)
+		return r;
 	off_t at = 0;
 	while (at < st.st_size) {
-		off_t data = lseek(from, at, SEEK_DATA);
-		if (data < 0 && errno == ENXIO)
+		off_t data = sys_lseek(from, at, SEEK_DATA);
+		if (data == -ENXIO)
 			return 0;
 		if (data < 0)
 			data = at;
-		off_t hole = lseek(from, data, SEEK_HOLE);
+		off_t hole = sys_lseek(from, data, SEEK_HOLE);
 		if (hole < 0)
 			hole = st.st_size;
-		int r = copy_bytes(from, to, data, hole);
+		r = copy_bytes(from, to, data, hole);
 		if (r)
 			return r;
 		at = hole;
@@ -72,9 +77,9 @@ int unlinked_look(struct look *l, const struct image_proc *p, const struct froze
 	if (from < 0)
 		return look_refuse(e, p, fd, "read the unlinked file %s: %s", f->path,
 				   strerror(-from));
-	scoped_fd int to = memfd_create("mulligan-unlinked", MFD_CLOEXEC);
+	scoped_fd int to = sys_memfd("mulligan-unlinked", 0);
 	if (to < 0)
-		return err_set(e, errno, "memfd_create: %s", strerror(errno));
+		return err_set(e, -to, "memfd_create: %s", strerror(-to));
 	int r = unlinked_copy(from, to);
 	if (r)
 		return look_refuse(e, p, fd, "copy the unlinked file %s: %s", f->path,

@@ -107,7 +107,7 @@ struct pup_status {
 	uint32_t magic;
 	uint32_t seq;		/* bumped at every notification */
 	uint32_t ready;		/* processes parked */
-	uint32_t stage;		/* keeper -> tree: rendezvous passed */
+	uint32_t unused;
 	uint32_t reached;	/* tree -> keeper: rendezvous reached */
 	uint32_t failed;	/* 1: the fields below are valid */
 	int32_t failed_pid;	/* in the incarnation's namespace */
@@ -139,12 +139,16 @@ struct pup_request {
 	uint64_t program;	/* address of the first op */
 	uint64_t arena_bytes;
 	uint64_t clone_flags;
+	uint32_t fault_after;	/* tests: as in pup_status, of the template's own */
+	uint32_t reserved;
 };
 
 struct pup_reply {
 	uint32_t magic;
 	int32_t result;		/* 0, pid of the new process, or -errno */
 	uint64_t failed_op;
+	uint32_t fault_left;	/* tests: what is left of fault_after */
+	uint32_t reserved;
 };
 
 /* argv of the template's exec: "mulligan-template"; fd 3 is its socket. */

@@ -5,10 +5,14 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "puppet/fault.h"
+#include "sys/fd.h"
+
 static void lay_status(struct prog_arena *a)
 {
 	struct pup_status *status = (struct pup_status *)a->local;
 	status->magic = PUP_MAGIC;
+	status->fault_after = puppet_fault_lend();
 	/* the first page is the status alone: it goes last, see run.c */
 	a->used_bytes = PUP_PAGE;
 }
@@ -22,14 +26,13 @@ int prog_arena_init(struct prog_arena *a, uint64_t remote, size_t cap_bytes)
 {
 	*a = (struct prog_arena){ .memfd = -1, .remote = remote };
 	size_t len = whole_pages(cap_bytes);
-	scoped_fd int fd = memfd_create("mulligan-arena", MFD_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (ftruncate(fd, (off_t)len))
-		return -errno;
-	void *local = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (local == MAP_FAILED)
-		return -errno;
+	scoped_fd int fd = sys_memfd("mulligan-arena", 0);
+	int r = fd < 0 ? fd : sys_ftruncate(fd, len);
+	void *local = NULL;
+	if (r == 0)
+		r = sys_mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0, &local);
+	if (r)
+		return r;
 	a->local = local;
 	a->cap_bytes = len;
 	a->memfd = take_fd(&fd);
@@ -51,6 +54,8 @@ int prog_arena_init_heap(struct prog_arena *a, uint64_t remote, size_t cap_bytes
 
 void prog_arena_deinit(struct prog_arena *a)
 {
+	if (a->local)
+		puppet_fault_return(prog_status(a)->fault_after);
 	if (a->memfd >= 0)
 		munmap(a->local, a->cap_bytes);
 	else

@@ -57,11 +57,8 @@ void run_sleep(uint32_t *word, uint32_t seen)
 	raw_syscall4(__NR_futex, (long)word, FUTEX_WAIT, seen, 0);
 }
 
-static long op_sys(const struct pup_op *op, const uint64_t a[6],
-		   struct pup_status *status)
+static long op_sys(const struct pup_op *op, const uint64_t a[6])
 {
-	if (status && status->fault_after && !--status->fault_after)
-		return -EIO;
 	bool exact = op->flags & PUP_F_EXACT;
 	long ret = raw_syscall6(op->nr, (long)a[0], (long)a[1], (long)a[2],
 				(long)a[3], (long)a[4], exact ? 0 : (long)a[5]);
@@ -207,12 +204,23 @@ static long op_recvfds(const uint64_t a[6])
 	return (long)got;
 }
 
+/* Tests: is this the call that is to fail? The tree's processes share it. */
+static bool is_faulty(const struct pup_op *op, struct pup_status *status)
+{
+	bool calls = op->op == PUP_OP_SYS || op->op == PUP_OP_CHILD || op->op == PUP_OP_THREAD ||
+		     op->op == PUP_OP_RECVFDS;
+	return calls && status && status->fault_after &&
+	       !__atomic_sub_fetch(&status->fault_after, 1, __ATOMIC_SEQ_CST);
+}
+
 static long run_op(const struct pup_op *op, const uint64_t a[6],
 		   struct pup_status *status)
 {
+	if (is_faulty(op, status))
+		return -EIO;
 	switch (op->op) {
 	case PUP_OP_SYS:
-		return op_sys(op, a, status);
+		return op_sys(op, a);
 	case PUP_OP_CHILD:
 		return op_child(a, status);
 	case PUP_OP_THREAD:

@@ -26,6 +26,8 @@ enum {
 	PROT_R = 1,
 	PROT_W = 2,
 	MAP_SHARED_FIXED = 0x11,
+	ADVICE_DOFORK = 11,
+	SIGNAL_KILL = 9,
 	SIGNAL_CHILD = 17,
 	CLIENTS_MAX = 512,	/* keepers of one family on this host */
 };
@@ -34,6 +36,7 @@ static struct pollfd client[CLIENTS_MAX];
 static unsigned int n_clients;
 static uint64_t arena_bytes;	/* of the arena now mapped, 0: none */
 static uint32_t pid1_shares;	/* 1: a PID 1 uses this memory */
+static bool pid1_shared;	/* one has, since it was last tidied */
 
 /* PID 1's stack (0) and this loop's (1) lie behind the threads' work areas. */
 static uint64_t spare_stack_top(unsigned int i)
@@ -43,6 +46,12 @@ static uint64_t spare_stack_top(unsigned int i)
 
 static struct message message;
 static struct pup_request request;
+
+/* Tests: is this call of the request the one that is to fail? */
+static bool is_faulty(void)
+{
+	return request.fault_after && !--request.fault_after;
+}
 
 static void close_fd(long fd)
 {
@@ -75,6 +84,8 @@ static long map_arena(void)
 {
 	if (message.n_fds < 1 || request.arena_bytes < PUP_PAGE)
 		return -EINVAL;
+	if (is_faulty())
+		return -EIO;
 	long at = raw_syscall6(__NR_mmap, PUP_ARENA,
 			       (long)request.arena_bytes,
 			       PROT_R | PROT_W, MAP_SHARED_FIXED,
@@ -113,6 +124,8 @@ static long serve_fork(bool *is_child)
 	struct clone_args args;
 	memset(&args, 0, sizeof(args));
 	args.exit_signal = SIGNAL_CHILD;
+	if (is_faulty())
+		return -EIO;
 	long pid = raw_syscall3(__NR_clone3, (long)&args, sizeof(args), 0);
 	if (pid == 0) {
 		*is_child = true;
@@ -136,8 +149,9 @@ static long serve_spawn(int *pidfd)
 	long ret = map_arena();
 	if (ret < 0)
 		return ret;
-	ret = raw_syscall6(__NR_mmap, PUP_GATE, PUP_PAGE, PROT_R,
-			   MAP_SHARED_FIXED, message.control.fd[1], 0);
+	ret = is_faulty() ? -EIO :
+			    raw_syscall6(__NR_mmap, PUP_GATE, PUP_PAGE, PROT_R,
+					 MAP_SHARED_FIXED, message.control.fd[1], 0);
 	if (ret < 0) {
 		unmap_arena();
 		return ret;
@@ -153,23 +167,63 @@ static long serve_spawn(int *pidfd)
 	args.stack = spare_stack_top(0) - PUP_WORK_BYTES + 64;
 	args.stack_size = PUP_WORK_BYTES - 64;
 	pid1_shares = 1;
-	ret = raw_clone3_call(__NR_clone3, &args, sizeof(args), pid1_main,
-			      (void *)request.program);
+	pid1_shared = true;
+	ret = is_faulty() ? -EIO :
+			    raw_clone3_call(__NR_clone3, &args, sizeof(args), pid1_main,
+					    (void *)request.program);
 	if (ret < 0)
 		pid1_shares = 0;
 	return ret;
+}
+
+/*
+ * A PID 1 that failed or was killed while it forked its tree has left staged
+ * memory that is kept out of forks, and shared objects.
+ */
+static void tidy_after_pid1(void)
+{
+	if (!pid1_shared)
+		return;
+	pid1_shared = false;
+	raw_syscall3(__NR_munmap, PUP_SHM, PUP_SHM_END - PUP_SHM, 0);
+	/* ENOMEM: there are holes; what is there has been done */
+	raw_syscall3(__NR_madvise, PUP_STAGE, PUP_STAGE_END - PUP_STAGE, ADVICE_DOFORK);
 }
 
 static void await_pid1(void)
 {
 	while (__atomic_load_n(&pid1_shares, __ATOMIC_SEQ_CST))
 		run_sleep(&pid1_shares, 1);
+	tidy_after_pid1();
+}
+
+/*
+ * A keeper that waits for an answer must get one, or the end of the file. Of
+ * a PID 1 that nobody has heard of nothing may be left.
+ */
+static void answer(unsigned int i, struct pup_reply *reply, int pidfd)
+{
+	enum { TRIES = 2 };
+	long ret = -1;
+	for (int k = 0; k < TRIES && ret; k++) {
+		bool faulty = is_faulty();
+		reply->fault_left = request.fault_after;
+		ret = faulty ? -EIO :
+			       message_send(&message, client[i].fd, reply, sizeof(*reply), pidfd);
+	}
+	if (!ret)
+		return;
+	if (pidfd >= 0)
+		raw_syscall4(__NR_pidfd_send_signal, pidfd, SIGNAL_KILL, 0, 0);
+	drop_client(i);
 }
 
 static void serve(unsigned int i)
 {
 	int socket = client[i].fd;
 	long ret = message_receive(&message, socket, &request, sizeof(request));
+	if (ret < 0)	/* it failed once: what it would have received is there yet */
+		ret = message_receive(&message, socket, &request, sizeof(request));
 	if (ret <= 0) {
 		drop_client(i);
 		return;
@@ -203,8 +257,8 @@ static void serve(unsigned int i)
 		return;
 	for (unsigned int k = 0; k < message.n_fds && !keep_fds; k++)
 		close_fd(message.control.fd[k]);
-	struct pup_reply reply = { PUP_MAGIC, (int32_t)ret, err.op };
-	message_send(&message, socket, &reply, sizeof(reply), pidfd);
+	struct pup_reply reply = { PUP_MAGIC, (int32_t)ret, err.op, 0, 0 };
+	answer(i, &reply, pidfd);
 	if (pidfd >= 0)
 		close_fd(pidfd);
 }

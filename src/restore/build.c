@@ -29,6 +29,9 @@
 
 #include "base/clock.h"
 #include "restore/pid1.h"
+#include "sys/fd.h"
+#include "sys/file.h"
+#include "sys/lookup.h"
 #include "sys/proc.h"
 #include "sys/sock.h"
 
@@ -115,17 +118,16 @@ static int run_program(void *ctx, struct err *e)
 static int make_gate(struct build *b, int *guest_fd, struct err *e)
 {
 	struct incarnation *in = b->in;
-	in->gate_fd = memfd_create("mulligan-gate", MFD_CLOEXEC);
-	if (in->gate_fd < 0 || ftruncate(in->gate_fd, PUP_PAGE))
-		return err_set(e, errno, "the gate: %s", strerror(errno));
-	char self[64];
-	snprintf(self, sizeof(self), "/proc/self/fd/%d", in->gate_fd);
-	*guest_fd = open(self, O_RDONLY | O_CLOEXEC);
-	void *page = mmap(NULL, PUP_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, in->gate_fd, 0);
-	if (*guest_fd < 0 || page == MAP_FAILED)
-		return err_set(e, errno, "the gate: %s", strerror(errno));
+	in->gate_fd = sys_memfd("mulligan-gate", 0);
+	int r = in->gate_fd < 0 ? in->gate_fd : sys_ftruncate(in->gate_fd, PUP_PAGE);
+	if (r == 0)
+		r = *guest_fd = sys_reopen(in->gate_fd, O_RDONLY);
+	void *page = NULL;
+	if (r >= 0)
+		r = sys_mmap(NULL, PUP_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, in->gate_fd, 0,
+			     &page);
 	in->gate = page;
-	return 0;
+	return r < 0 ? err_set(e, -r, "the gate: %s", strerror(-r)) : 0;
 }
 
 static int run_group(void *ctx, struct err *e)
@@ -152,12 +154,13 @@ static int run_spawn(void *ctx, struct err *e)
 	struct build *b = ctx;
 	struct incarnation *in = b->in;
 	int pair[2];
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
-		return err_set(e, errno, "socketpair: %s", strerror(errno));
+	int r = sys_sock_pair(pair);
+	if (r)
+		return err_set(e, -r, "socketpair: %s", strerror(-r));
 	in->init_socket = pair[0];
 	b->init_theirs = pair[1];
 	scoped_fd int gate = -1;
-	int r = make_gate(b, &gate, e);
+	r = make_gate(b, &gate, e);
 	if (r)
 		return r;
 	int fds[PUP_FDS_MAX];
@@ -228,11 +231,16 @@ static int send_fds(int socket, const struct vec *fds)
 }
 
 /* A description that the guest has no end of: any descriptor keeps the order. */
-static void fill_gaps(struct vec *fds, int filler)
+static int fill_gaps(struct vec *fds, int filler)
 {
-	vec_each(int, fd, fds)
+	vec_each(int, fd, fds) {
+		if (*fd >= 0)
+			continue;
+		*fd = sys_dup(filler);
 		if (*fd < 0)
-			*fd = dup(filler);
+			return *fd;
+	}
+	return 0;
 }
 
 static int run_open(void *ctx, struct err *e)
@@ -245,26 +253,31 @@ static int run_open(void *ctx, struct err *e)
 		return r;
 	char path[64];
 	snprintf(path, sizeof(path), "/proc/%d/root", in->pid1);
-	in->root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", in->pid1);
-	in->mntns_fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (in->root_fd < 0 || in->mntns_fd < 0)
-		return err_set(e, errno, "open %s: %s", path, strerror(errno));
+	r = in->root_fd = sys_openat(AT_FDCWD, path, O_PATH | O_DIRECTORY, 0);
+	if (r >= 0) {
+		snprintf(path, sizeof(path), "/proc/%d/ns/mnt", in->pid1);
+		r = in->mntns_fd = sys_openat(AT_FDCWD, path, O_RDONLY, 0);
+	}
+	if (r < 0)
+		return err_set(e, -r, "open %s: %s", path, strerror(-r));
 	b->files = (struct files_open){ .image = b->image, .root_fd = in->root_fd };
 	r = files_open_all(&b->files, e);
 	if (r)
 		return r;
-	fill_gaps(&b->files.fds, in->root_fd);
+	r = fill_gaps(&b->files.fds, in->root_fd);
+	if (r)
+		return err_set(e, -r, "duplicate a descriptor: %s", strerror(-r));
 	r = exes_open(b, &b->files.fds, e);
 	if (r)
 		return r;
-	r = send_fds(in->init_socket, &b->files.fds);
+	uint64_t go = REACHED_MOUNTED;
+	r = sys_sock_send(in->init_socket, &go, sizeof(go), NULL, 0, 0);
+	if (r == 0)
+		r = send_fds(in->init_socket, &b->files.fds);
 	if (r)
 		return err_set(e, -r, "pass the tree's files: %s", strerror(-r));
 	in->outers = b->files.outers;
 	b->files.outers = VEC_INIT(struct files_outer);
-	__atomic_store_n(&s->stage, REACHED_MOUNTED, __ATOMIC_SEQ_CST);
-	syscall(SYS_futex, &s->stage, FUTEX_WAKE, 1, NULL, NULL, 0);
 	return 0;
 }
 

@@ -7,7 +7,7 @@
 #include "puppet/prog.h"
 #include "restore/restore.h"
 
-/* Rendezvous of PID 1 with the keeper: status.reached, status.stage. */
+/* Rendezvous of PID 1 with the keeper: status.reached; go by the socket. */
 enum {
 	REACHED_MOUNTED = 1,	/* its root is complete: files can be opened */
 };

@@ -3,7 +3,7 @@
 
 #include "base/cleanup.h"
 
-/* Open what an O_PATH descriptor stands for; never another inode. */
+/* Open what a descriptor (O_PATH too) stands for; never another inode. */
 must_check int sys_reopen(int path_fd, int flags);
 
 /* Is it on procfs, sysfs or another file system of the kernel's own? */

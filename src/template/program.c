@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "parts/memory.h"
+#include "sys/fd.h"
 #include "template/dump.h"
 #include "template/plan.h"
 
@@ -182,7 +183,7 @@ static void pull_hidden(struct prog *p, const struct dump_proc *dp, uint64_t sta
 	void *bytes = prog_space(p->arena, len, &at);
 	if (!bytes)
 		return;
-	if (pread(dp->mem_fd, bytes, len, (off_t)run->start) != (ssize_t)len)
+	if (sys_pread(dp->mem_fd, bytes, len, run->start) != (ssize_t)len)
 		p->arena->failed = true;
 	else
 		prog_op(p, PUP_OP_COPY, stage, at, len);

@@ -21,6 +21,8 @@
 #include <sys/syscall.h>
 
 #include "puppet/blob.h"
+#include "sys/fd.h"
+#include "sys/sock.h"
 #include "template/internal.h"
 
 enum { VDSO_MAPS = 4 };	/* [vvar] [vvar_vclock] [vdso]: 3 on 6.18 */
@@ -55,13 +57,15 @@ static int vdso_find(struct vdso_layout *v)
 
 int template_blob_memfd(struct err *e)
 {
-	scoped_fd int fd = memfd_create("mulligan-puppet", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	scoped_fd int fd = sys_memfd("mulligan-puppet", MFD_ALLOW_SEALING);
 	if (fd < 0)
-		return err_set(e, errno, "memfd_create: %s", strerror(errno));
-	if (write(fd, puppet_blob, puppet_text_bytes) != (ssize_t)puppet_text_bytes)
+		return err_set(e, -fd, "memfd_create: %s", strerror(-fd));
+	if (sys_write(fd, puppet_blob, puppet_text_bytes) != (ssize_t)puppet_text_bytes)
 		return err_set(e, EIO, "write the puppet to a memfd");
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
-		return err_set(e, errno, "seal the puppet's memfd: %s", strerror(errno));
+	int r = sys_fcntl(fd, F_ADD_SEALS,
+			  F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	if (r)
+		return err_set(e, -r, "seal the puppet's memfd: %s", strerror(-r));
 	return take_fd(&fd);
 }
 
@@ -145,16 +149,16 @@ int template_start(struct template *t, struct err *e)
 	if (blob_fd < 0)
 		return blob_fd;
 	int pair[2];
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
-		return err_set(e, errno, "socketpair: %s", strerror(errno));
+	r = sys_sock_pair(pair);
+	if (r)
+		return err_set(e, -r, "socketpair: %s", strerror(-r));
 	scoped_fd int ours = pair[0];
 	scoped_fd int theirs = pair[1];
-	struct clone_args args = { .flags = CLONE_CLEAR_SIGHAND, .exit_signal = SIGCHLD };
-	long pid = syscall(SYS_clone3, &args, sizeof(args));
+	int pid = sys_clone(CLONE_CLEAR_SIGHAND);
 	if (pid < 0)
-		return err_set(e, errno, "clone the first template: %s", strerror(errno));
+		return err_set(e, -pid, "clone the first template: %s", strerror(-pid));
 	if (pid == 0)
 		become_template(theirs, blob_fd, &vdso);
-	*t = (struct template){ .socket = take_fd(&ours), .pid = (pid_t)pid };
+	*t = (struct template){ .socket = take_fd(&ours), .pid = pid };
 	return 0;
 }

@@ -2,55 +2,58 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
 
+#include "puppet/fault.h"
+#include "sys/sock.h"
 #include "template/internal.h"
 
+/*
+ * What the socket brings next is the answer to what was sent: one that is not
+ * taken would be taken for the next one's. So receiving is tried again.
+ */
+static int receive(const struct template *t, struct pup_reply *reply, int *fd, struct err *e)
+{
+	enum { TRIES = 3 };
+	long n = -1;
+	size_t n_fds = 0;
+	for (int i = 0; i < TRIES && n < 0; i++) {
+		n_fds = 1;
+		n = sys_sock_recv(t->socket, reply, sizeof(*reply), fd, &n_fds, 0);
+		if (n == -EMSGSIZE)
+			break;
+	}
+	if (n == sizeof(*reply) && n_fds == 0)
+		*fd = -1;
+	if (n == sizeof(*reply) && reply->magic == PUP_MAGIC)
+		return 0;
+	if (n > 0 && n_fds)
+		cleanup_fd(fd);
+	*fd = -1;
+	err_set(e, n < 0 ? (int)-n : EPIPE, "template %d died: its memory is lost", t->pid);
+	return err_remedy(e, "roll back to another checkpoint; the files are there");
+}
+
 /* One request and its reply. Result of the puppet, or -errno. */
-static int64_t ask(const struct template *t, const struct pup_request *request,
+static int64_t ask(const struct template *t, struct pup_request *request,
 		   const int *fds, size_t n_fds, int *reply_fd,
 		   uint64_t *failed_op, struct err *e)
 {
-	union {
-		struct cmsghdr head;
-		char bytes[CMSG_SPACE(sizeof(int) * PUP_FDS_MAX)];
-	} control;
-	struct iovec iov = { (void *)request, sizeof(*request) };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
-	if (n_fds) {
-		memset(&control, 0, sizeof(control));
-		m.msg_control = control.bytes;
-		m.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
-		control.head = (struct cmsghdr){
-			.cmsg_level = SOL_SOCKET,
-			.cmsg_type = SCM_RIGHTS,
-			.cmsg_len = CMSG_LEN(sizeof(int) * n_fds),
-		};
-		memcpy(CMSG_DATA(&control.head), fds, sizeof(int) * n_fds);
+	request->fault_after = puppet_fault_lend();
+	int r = sys_sock_send(t->socket, request, sizeof(*request), fds, n_fds, 0);
+	if (r) {
+		puppet_fault_return(request->fault_after);
+		return err_set(e, -r, "template %d does not answer: %s", t->pid, strerror(-r));
 	}
-	if (sendmsg(t->socket, &m, MSG_NOSIGNAL) < 0)
-		return err_set(e, errno, "template %d does not answer: %s", t->pid,
-			       strerror(errno));
 	struct pup_reply reply;
-	iov = (struct iovec){ &reply, sizeof(reply) };
-	m = (struct msghdr){ .msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = control.bytes,
-			     .msg_controllen = sizeof(control.bytes) };
-	ssize_t n = recvmsg(t->socket, &m, MSG_CMSG_CLOEXEC);
-	if (n != sizeof(reply) || reply.magic != PUP_MAGIC)
-		return err_set(e, n < 0 ? errno : EPIPE,
-			       "template %d died: its memory is lost", t->pid);
-	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-	if (c && c->cmsg_type == SCM_RIGHTS) {
-		int fd;
-		memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-		if (reply_fd)
-			*reply_fd = fd;
-		else
-			close(fd);
-	}
+	int fd;
+	r = receive(t, &reply, &fd, e);
+	if (r)
+		return r;
+	puppet_fault_return(reply.fault_left);
+	if (reply_fd)
+		*reply_fd = fd;
+	else
+		cleanup_fd(&fd);
 	if (failed_op)
 		*failed_op = reply.failed_op;
 	return reply.result;
@@ -73,8 +76,9 @@ static int program_failed(struct prog_arena *arena, uint64_t failed_op, int erro
 int template_fork(const struct template *from, struct template *t, struct err *e)
 {
 	int pair[2];
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
-		return err_set(e, errno, "socketpair: %s", strerror(errno));
+	int r = sys_sock_pair(pair);
+	if (r)
+		return err_set(e, -r, "socketpair: %s", strerror(-r));
 	scoped_fd int ours = pair[0];
 	scoped_fd int theirs = pair[1];
 	struct pup_request request = { .magic = PUP_MAGIC, .kind = PUP_REQ_FORK };
@@ -144,8 +148,9 @@ int template_spawn(const struct template *t, struct prog_arena *arena,
 int template_attach(const struct template *t, struct template *more, struct err *e)
 {
 	int pair[2];
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
-		return err_set(e, errno, "socketpair: %s", strerror(errno));
+	int r = sys_sock_pair(pair);
+	if (r)
+		return err_set(e, -r, "socketpair: %s", strerror(-r));
 	scoped_fd int ours = pair[0];
 	scoped_fd int theirs = pair[1];
 	struct pup_request request = { .magic = PUP_MAGIC, .kind = PUP_REQ_ATTACH };
