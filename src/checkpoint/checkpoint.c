@@ -150,7 +150,7 @@ static int run_move(void *ctx, struct err *e)
 static int run_plan(void *ctx, struct err *e)
 {
 	struct take *t = ctx;
-	dump_init(&t->dump, &t->next->image, &t->parent->image);
+	dump_init(&t->dump, &t->next->image, &t->parent->image, t->parent->depth + 1);
 	for (size_t i = 0; i < t->frozen->procs.n; i++) {
 		const struct frozen_proc *fp = frozen_proc(t->frozen, i);
 		if (fp->zombie)
@@ -164,7 +164,10 @@ static int run_plan(void *ctx, struct err *e)
 			return r;
 		}
 	}
-	return 0;
+	int r = dump_note_changes(&t->dump, e);
+	if (r)
+		tracker_invalidate(&t->in->tracker);
+	return r;
 }
 
 static void undo_plan(void *ctx)
@@ -238,6 +241,7 @@ static const struct stage take_stages[] = {
 
 static void take_deinit(struct take *t)
 {
+	checkpoint_unref(t->base);
 	cleanup_fd(&t->old_root_fd);
 	look_deinit(&t->look);
 	dump_deinit(&t->dump);
@@ -263,7 +267,7 @@ static void take_commit(struct take *t)
 {
 	struct incarnation *in = t->in;
 	t->en->next_template_fd = t->look.next_template_fd;
-	t->next->depth = t->parent->depth + 1;
+	checkpoint_descend(t->next, t->parent);
 	checkpoint_unref(in->from);
 	in->from = checkpoint_ref(t->next);
 	tracker_forget_dead(&in->tracker);
@@ -325,7 +329,7 @@ int checkpoint_prepare(struct incarnation *in, struct err *e)
 	int r = fs_prepare(in->fs, e);
 	if (r || in->ahead.socket >= 0 || in->from->template.socket < 0)
 		return r;
-	return template_fork(&in->from->template, &in->ahead, e);
+	return checkpoint_fork_ahead(in->from, &in->ahead, e);
 }
 
 int checkpoint_first(struct checkpoint **out, struct err *e)

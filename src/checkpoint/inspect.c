@@ -56,7 +56,8 @@ static int look_process(struct take *t, int i, struct err *e)
 	p->threads = VEC_INIT(struct image_thread);
 	p->vmas = VEC_INIT(struct image_vma);
 	p->fds = VEC_INIT(struct image_fd);
-	p->dirty = VEC_INIT(struct image_run);
+	for (int j = 0; j < IMAGE_LEVELS; j++)
+		p->since[j] = VEC_INIT(struct image_run);
 	p->pending = VEC_INIT(siginfo_t);
 	p->cwd = p->root = IMAGE_NONE;
 	int r = procfs_status(t->look.procfs, fp->pid, 0, &t->look.status);
@@ -125,7 +126,7 @@ int take_look(struct take *t, struct err *e)
 	t->look.frozen = t->frozen;
 	t->look.procfs = freezer_procfs(t->en->freezer);
 	t->look.image = im;
-	t->look.parent = &t->parent->image;
+	t->look.parent = &t->base->image;
 	t->look.own_filters = t->en->puppet.own_filters;
 	t->look.next_template_fd = t->en->next_template_fd;
 	t->look.root_fd = t->in->root_fd;
@@ -134,7 +135,7 @@ int take_look(struct take *t, struct err *e)
 		r = look_memory_files(t, e);
 	if (r)
 		return r;
-	if (mapfile_inherit(im, &t->parent->image))
+	if (mapfile_inherit(im, &t->base->image))
 		return out_of_memory(e);
 	if (vec_reserve(&im->procs, t->frozen->procs.n))
 		return out_of_memory(e);
@@ -151,7 +152,7 @@ int take_look(struct take *t, struct err *e)
 	r = shm_read_all(&t->look, e);
 	if (r)
 		return r;
-	if (stagemap_inherit(im, &t->parent->image))
+	if (stagemap_inherit(im, &t->base->image))
 		return out_of_memory(e);
 	return ids_add_ghosts(im, e);
 }

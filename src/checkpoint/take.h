@@ -13,6 +13,8 @@ struct take {
 	const struct vec *outers;
 	const struct checkpoint_hooks *hooks;
 	struct checkpoint *parent;
+	struct checkpoint *base;	/* reference: whose memory the new template
+					 * begins with: the parent's, or none */
 	struct checkpoint *next;	/* being made */
 	struct frozen *frozen;
 	uint64_t frozen_since_ns;

@@ -1,6 +1,9 @@
 #include "engine/object.h"
 
 #include <stdlib.h>
+#include <unistd.h>
+
+#include "template/ahead.h"
 
 struct checkpoint *checkpoint_new(void)
 {
@@ -9,6 +12,7 @@ struct checkpoint *checkpoint_new(void)
 		return NULL;
 	c->refs = 1;
 	c->template = TEMPLATE_INIT;
+	c->keeper = getpid();
 	image_init(&c->image);
 	c->files.mounts = VEC_INIT(struct fs_snapshot_mount);
 	return c;
@@ -24,10 +28,40 @@ void checkpoint_unref(struct checkpoint *c)
 {
 	if (!c || --c->refs)
 		return;
+	for (int j = 0; j < IMAGE_LEVELS; j++)
+		checkpoint_unref(c->skip[j]);
 	template_close(&c->template);
 	image_deinit(&c->image);
 	fs_snapshot_deinit(&c->files);
 	free(c);
+}
+
+void checkpoint_descend(struct checkpoint *c, struct checkpoint *parent)
+{
+	c->depth = parent->depth + 1;
+	for (unsigned int j = 1; j < IMAGE_LEVELS; j++) {
+		if (!(c->depth & ((1u << j) - 1)))
+			continue;
+		struct checkpoint *ancestor = parent->skip[j] ? parent->skip[j] : parent;
+		/* one that was not known to the parent is not it */
+		if (ancestor->depth == (c->depth >> j) << j)
+			c->skip[j] = checkpoint_ref(ancestor);
+	}
+}
+
+int checkpoint_fork_ahead(struct checkpoint *c, struct template *out, struct err *e)
+{
+	unsigned int level = ahead_level(c->depth + 1);
+	struct checkpoint *ancestor = level ? c->skip[level] : NULL;
+	if (ancestor && ancestor->keeper == getpid() && ancestor->template.socket >= 0) {
+		struct err why = ERR_INIT;
+		int r = ahead_make(&ancestor->template, &ancestor->image, ancestor->depth,
+				   &c->template, &c->image, level, out, &why);
+		/* an ancestor that cannot serve costs time later, no state now */
+		if (r == 0)
+			return 0;
+	}
+	return template_fork(&c->template, out, e);
 }
 
 int checkpoint_attach(const struct checkpoint *c, struct template *more, struct err *e)

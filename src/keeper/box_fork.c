@@ -168,6 +168,7 @@ static void connections_take(struct box *b, struct vec *connections)
 		struct node *n = *(struct node **)vec_at(&b->nodes, i);
 		template_close(&n->checkpoint->template);
 		n->checkpoint->template = *(struct template *)vec_at(connections, i);
+		n->checkpoint->keeper = getpid();
 	}
 	vec_deinit(connections);
 }

@@ -26,7 +26,8 @@ static void proc_deinit(struct image_proc *p)
 	vec_deinit(&p->threads);
 	vec_deinit(&p->vmas);
 	vec_deinit(&p->fds);
-	vec_deinit(&p->dirty);
+	for (int j = 0; j < IMAGE_LEVELS; j++)
+		vec_deinit(&p->since[j]);
 	vec_deinit(&p->pending);
 }
 

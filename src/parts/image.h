@@ -27,6 +27,7 @@ enum {
 	IMAGE_LIMITS = 16,	/* RLIM_NLIMITS of every kernel so far */
 	IMAGE_GROUPS_MAX = 64,
 	IMAGE_FRAME_BYTES = 12288,
+	IMAGE_LEVELS = 16,	/* chains of up to 65,536 checkpoints */
 };
 
 enum image_vma_kind {
@@ -48,6 +49,8 @@ struct image_vma {
 	bool noreserve;
 	bool tracked;		/* dirty tracking armed at this checkpoint */
 	bool has_anon;		/* written pages are in the template */
+	uint32_t born;		/* depth of the checkpoint that mapped it afresh
+				 * in its template */
 	int object;		/* FILE: image.map_files; FILE_SHARED: image.files;
 				 * SHM: image.shms */
 };
@@ -128,8 +131,12 @@ struct image_proc {
 	struct vec vmas;	/* struct image_vma, ascending */
 	struct vec threads;	/* struct image_thread, leader first */
 	struct vec fds;		/* struct image_fd, ascending */
-	struct vec dirty;	/* struct image_run: written since the parent
-				 * checkpoint */
+	/*
+	 * struct image_run, ascending: pages written or dropped since the
+	 * ancestor whose depth is ours with the j lowest bits cleared; see
+	 * template/ahead.h
+	 */
+	struct vec since[IMAGE_LEVELS];
 	struct image_sigaction action[IMAGE_SIGNALS + 1]; /* by signal number */
 	struct vec pending;	/* siginfo_t, to the process */
 	struct itimerval_pair {

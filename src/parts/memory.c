@@ -214,7 +214,6 @@ static int look_memory(struct look *l, int i, struct err *e)
 	struct image_proc *p = look_proc(l, i);
 	const struct frozen_proc *fp = frozen_proc(l->frozen, (size_t)i);
 	p->vmas = VEC_INIT(struct image_vma);
-	p->dirty = VEC_INIT(struct image_run);
 	if (fp->shares_mm)
 		return look_refuse(e, p, -1, "it shares its memory with another process");
 	int r = procfs_maps(l->procfs, fp->pid, &l->maps);

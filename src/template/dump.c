@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -17,9 +18,13 @@
 
 enum { BIG_RESERVATION = 64 << 20 };
 
-void dump_init(struct dump *d, struct tree_image *image, const struct tree_image *base)
+void dump_init(struct dump *d, struct tree_image *image, const struct tree_image *base,
+	       unsigned int depth)
 {
-	*d = (struct dump){ .image = image, .base = base, .procs = VEC_INIT(struct dump_proc) };
+	*d = (struct dump){ .image = image,
+			    .base = base,
+			    .depth = depth,
+			    .procs = VEC_INIT(struct dump_proc) };
 }
 
 static void proc_deinit(struct dump_proc *p)
@@ -51,15 +56,14 @@ static bool want_tracked(const struct image_vma *v)
 	return v->prot != PROT_NONE || v->has_anon || v->end - v->start < BIG_RESERVATION;
 }
 
-static bool same_mapping(const struct image_vma *a, const struct image_vma *b)
+bool plan_same_mapping(const struct image_vma *a, const struct image_vma *b)
 {
 	return a->kind == b->kind && a->object == b->object && a->grows_down == b->grows_down &&
 	       (a->kind == VMA_ANON || a->offset - a->start == b->offset - b->start);
 }
 
-/* The only base mapping that v overlaps; NULL: none, or several. */
-static const struct image_vma *only_overlap(const struct image_proc *base,
-					    const struct image_vma *v)
+const struct image_vma *plan_only_overlap(const struct image_proc *base,
+					  const struct image_vma *v)
 {
 	const struct image_vma *found = NULL;
 	if (!base)
@@ -79,7 +83,7 @@ static const struct image_vma *only_overlap(const struct image_proc *base,
 static enum plan_kind decide(const struct dump_proc *dp, const struct image_vma *v,
 			     const struct image_vma *o, bool tracked, bool has_anon, bool moved)
 {
-	if (!o || moved || !same_mapping(o, v) || o->start > v->start)
+	if (!o || moved || !plan_same_mapping(o, v) || o->start > v->start)
 		return PLAN_BUILD;
 	if (!tracked)
 		return !want_tracked(v) && !has_anon && !o->has_anon && o->start == v->start &&
@@ -140,7 +144,7 @@ static int plan_vma(struct dump *d, struct dump_proc *dp, const struct image_pro
 			goto out;
 	}
 	size_t before = dp->pull.n;
-	const struct image_vma *o = only_overlap(base, v);
+	const struct image_vma *o = plan_only_overlap(base, v);
 	enum plan_kind kind = decide(dp, v, o, tracked, false, moved);
 	if (kind == PLAN_KEEP || kind == PLAN_GROW) {
 		v->has_anon = o->has_anon || written.n;
@@ -163,6 +167,7 @@ static int plan_vma(struct dump *d, struct dump_proc *dp, const struct image_pro
 					 .end_pull = dp->pull.n,
 					 .was_tracked = tracked };
 	v->tracked = want_tracked(v);
+	v->born = kind == PLAN_BUILD || !o ? d->depth : o->born;
 out:
 	vec_deinit(&written);
 	return r;
@@ -215,6 +220,90 @@ int dump_plan(struct dump *d, int i, struct procfs *procfs, pid_t pid, struct tr
 	}
 	vec_each(struct sys_page_run, run, &dp->pull)
 		d->pages += (run->end - run->start) / PUP_PAGE;
+	return 0;
+}
+
+int plan_add_run(struct vec *runs, uint64_t start, uint64_t end)
+{
+	struct image_run *last = runs->n ? vec_at(runs, runs->n - 1) : NULL;
+	if (last && start <= last->start + last->bytes) {
+		if (end > last->start + last->bytes)
+			last->bytes = end - last->start;
+		return 0;
+	}
+	struct image_run *run = vec_add(runs);
+	if (!run)
+		return -ENOMEM;
+	*run = (struct image_run){ start, end - start };
+	return 0;
+}
+
+static int by_start(const void *a, const void *b)
+{
+	const struct image_run *x = a, *y = b;
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+/* What this plan changes in mappings that are not built afresh. */
+static int changed_pages(const struct dump_proc *dp, struct vec *out)
+{
+	vec_each(struct dump_vma, dv, &dp->vmas)
+		for (size_t i = dv->first_pull; dv->kind != PLAN_BUILD && i < dv->end_pull; i++) {
+			const struct sys_page_run *run = vec_at(&dp->pull, i);
+			struct image_run *r = vec_add(out);
+			if (!r)
+				return -ENOMEM;
+			*r = (struct image_run){ run->start, run->end - run->start };
+		}
+	vec_each(struct sys_page_run, run, &dp->drop) {
+		struct image_run *r = vec_add(out);
+		if (!r)
+			return -ENOMEM;
+		*r = (struct image_run){ run->start, run->end - run->start };
+	}
+	return 0;
+}
+
+/* The union of two lists, ascending, into out. */
+static int unite(struct vec *out, const struct vec *a, const struct vec *b)
+{
+	struct vec all;
+	if (vec_copy(&all, a))
+		return -ENOMEM;
+	int r = 0;
+	vec_each(struct image_run, run, b) {
+		struct image_run *mine = vec_add(&all);
+		if (!mine)
+			r = -ENOMEM;
+		else
+			*mine = *run;
+	}
+	if (all.n)
+		qsort(all.data, all.n, sizeof(struct image_run), by_start);
+	vec_each(struct image_run, run, &all)
+		if (r == 0)
+			r = plan_add_run(out, run->start, run->start + run->bytes);
+	vec_deinit(&all);
+	return r;
+}
+
+int dump_note_changes(struct dump *d, struct err *e)
+{
+	static const struct vec nothing = VEC_INIT(struct image_run);
+	int r = 0;
+	vec_each(struct dump_proc, dp, &d->procs) {
+		struct vec changed = VEC_INIT(struct image_run);
+		r = changed_pages(dp, &changed);
+		for (int j = 1; r == 0 && j < IMAGE_LEVELS; j++) {
+			bool is_ancestor = !(d->depth & ((1u << j) - 1));
+			const struct vec *before = dp->base ? &dp->base->since[j] : &nothing;
+			if (!is_ancestor)
+				r = unite(&dp->live->since[j], before, &changed);
+		}
+		vec_deinit(&changed);
+		if (r)
+			return err_set(e, ENOMEM, "out of memory");
+	}
 	return 0;
 }
 

@@ -26,11 +26,13 @@
 struct dump {
 	struct tree_image *image;		/* stage addresses are written into it */
 	const struct tree_image *base;	/* what the template holds now */
+	unsigned int depth;		/* of the checkpoint that image is for */
 	struct vec procs;		/* struct dump_proc, for LIVE processes */
 	uint64_t pages;			/* to be copied */
 };
 
-void dump_init(struct dump *d, struct tree_image *image, const struct tree_image *base);
+void dump_init(struct dump *d, struct tree_image *image, const struct tree_image *base,
+	       unsigned int depth);
 void dump_deinit(struct dump *d);
 
 /*
@@ -39,6 +41,9 @@ void dump_deinit(struct dump *d);
  */
 must_check int dump_plan(struct dump *d, int i, struct procfs *procfs, pid_t pid,
 			 struct tracked *t, struct err *e);
+
+/* After the plans: bring the image's lists of changed pages up to date. */
+must_check int dump_note_changes(struct dump *d, struct err *e);
 
 /* Let the template execute the plans; opened files become its descriptors. */
 must_check int dump_run(struct dump *d, const struct template *t, const struct vec *opened,

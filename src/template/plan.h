@@ -14,14 +14,26 @@ struct dump_vma {
 	bool was_tracked;
 };
 
+/* Whether a and b map the same thing the same way. */
+bool plan_same_mapping(const struct image_vma *a, const struct image_vma *b);
+
+/* The only staged mapping of base that v overlaps; NULL: none, or several. */
+const struct image_vma *plan_only_overlap(const struct image_proc *base,
+					  const struct image_vma *v);
+
+/* Append [start, end), joined with the last run where they touch. -ENOMEM. */
+int plan_add_run(struct vec *runs, uint64_t start, uint64_t end);
+
 struct dump_proc {
 	int index;			/* in the image */
 	uint64_t key;
 	pid_t pid;
 	struct image_proc *live;
 	const struct image_proc *base;	/* NULL: the template has nothing of it */
+	bool is_template;		/* pid is a template: its pages lie at
+					 * their staging addresses */
 	int pagemap_fd;
-	int mem_fd;
+	int mem_fd;			/* -1: hidden memory cannot be read */
 	struct vec vmas;		/* struct dump_vma, ascending */
 	struct vec pull;		/* struct sys_page_run, guest addresses */
 	struct vec drop;		/* pages that are gone */

@@ -153,8 +153,8 @@ static void batch_flush(struct prog *p, struct batch *b, pid_t pid)
 	*b = (struct batch){ 0 };
 }
 
-static void batch_add(struct prog *p, struct batch *b, pid_t pid, uint64_t stage,
-		      const struct sys_page_run *run)
+static void batch_add(struct prog *p, struct batch *b, pid_t pid, uint64_t stage, uint64_t from,
+		      uint64_t len)
 {
 	enum { MAX_BYTES = 1 << 30 };
 	if (b->n == IOV_BATCH || b->bytes > MAX_BYTES)
@@ -165,9 +165,8 @@ static void batch_add(struct prog *p, struct batch *b, pid_t pid, uint64_t stage
 	}
 	if (!b->local || !b->remote)
 		return;
-	uint64_t len = run->end - run->start;
 	b->local[b->n] = (struct iovec){ (void *)stage, len };
-	b->remote[b->n++] = (struct iovec){ (void *)run->start, len };
+	b->remote[b->n++] = (struct iovec){ (void *)from, len };
 	b->bytes += len;
 }
 
@@ -198,7 +197,9 @@ static void emit_pulls(struct prog *p, const struct dump_proc *dp)
 			const struct sys_page_run *run = vec_at(&dp->pull, i);
 			uint64_t stage = v->stage + (run->start - v->start);
 			if (v->prot & PROT_READ)
-				batch_add(p, &batch, dp->pid, stage, run);
+				batch_add(p, &batch, dp->pid, stage,
+					  dp->is_template ? stage : run->start,
+					  run->end - run->start);
 			else
 				pull_hidden(p, dp, stage, run);
 		}

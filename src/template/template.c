@@ -1,6 +1,7 @@
 #include "template/template.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 #include "puppet/fault.h"
@@ -166,6 +167,12 @@ int template_attach(const struct template *t, struct template *more, struct err 
 	}
 	*more = (struct template){ .socket = take_fd(&ours), .pid = t->pid };
 	return 0;
+}
+
+bool template_is_lost(const struct template *t)
+{
+	struct pollfd p = { t->socket, 0, 0 };
+	return t->socket < 0 || (poll(&p, 1, 0) > 0 && p.revents & (POLLHUP | POLLERR));
 }
 
 void template_close(struct template *t)

@@ -11,6 +11,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -58,6 +59,9 @@ must_check int template_spawn(const struct template *t,
 /* One more connection to the same process, for another keeper. */
 must_check int template_attach(const struct template *t, struct template *more,
 			       struct err *e);
+
+/* Has the process ended? Its memory is lost then. True of an unset one. */
+bool template_is_lost(const struct template *t);
 
 /* Hang up. Takes an unset one. */
 void template_close(struct template *t);

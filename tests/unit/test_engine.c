@@ -278,3 +278,81 @@ TEST(python_threads_join_after_rollback, .timeout_s = 60)
 	checkpoint_unref(one);
 	bench_close(&b);
 }
+
+/* Rewrites, grows, drops and remaps its memory, and checks it as it goes. */
+static const char churn_py[] =
+	"import mmap, os, random, time\n"
+	"r = random.Random(1)\n"
+	"maps, want = {}, {}\n"
+	"n = 0\n"
+	"while True:\n"
+	"    k = r.randrange(8)\n"
+	"    if k in maps and r.random() < 0.15:\n"
+	"        maps.pop(k).close(); want.pop(k)\n"
+	"    if k not in maps:\n"
+	"        maps[k] = mmap.mmap(-1, 4096 * r.randrange(1, 40), flags=34); want[k] = {}\n"
+	"    p = r.randrange(len(maps[k]) // 4096)\n"
+	"    if r.random() < 0.2:\n"
+	"        maps[k].madvise(4, p * 4096, 4096); want[k].pop(p, 0)\n"
+	"    else:\n"
+	"        maps[k][p * 4096] = n % 251 + 1; want[k][p] = n % 251 + 1\n"
+	"    n += 1\n"
+	"    if n % 50 == 0:\n"
+	"        for k, m in maps.items():\n"
+	"            for p in range(len(m) // 4096):\n"
+	"                assert m[p * 4096] == want[k].get(p, 0), (n, k, p)\n"
+	"        with open('/tmp/new', 'w') as f: f.write(str(n))\n"
+	"        os.replace('/tmp/new', '/tmp/ok')\n"
+	"        time.sleep(0.005)\n";
+
+enum { CHAIN = 12 };
+
+/* The parent of a process, as the kernel sees it. */
+static pid_t parent_of(struct bench *b, pid_t pid)
+{
+	struct procfs_stat st;
+	t_ok(procfs_stat(freezer_procfs(b->en.freezer), pid, 0, &st));
+	return st.ppid;
+}
+
+static void still_content(struct bench *b, struct command *c)
+{
+	struct timespec wait = { 0, 150000000 };
+	run_ok(b, "rm -f /tmp/ok");
+	nanosleep(&wait, NULL);
+	commands_dispatch(b->commands);
+	t_eq(c->state, COMMAND_RUNNING);
+	run_ok(b, "test -s /tmp/ok");
+}
+
+TEST(chain_is_forked_from_skip_ancestors, .timeout_s = 120)
+{
+	struct bench b;
+	struct err e = ERR_INIT;
+	bench_open(&b);
+	char script[2048];
+	snprintf(script, sizeof(script), "exec /usr/bin/python3 -c \"%s\"", churn_py);
+	struct command *c = start(&b, script);
+	struct timespec wait = { 0, 300000000 };
+	nanosleep(&wait, NULL);
+	struct checkpoint *chain[CHAIN + 1] = { b.first };
+	struct commands_saved saved[CHAIN + 1];
+	for (unsigned int n = 1; n <= CHAIN; n++) {
+		must(checkpoint_prepare(b.in, &e), &e);
+		t_eq(parent_of(&b, b.in->ahead.pid), chain[n & (n - 1)]->template.pid);
+		still_content(&b, c);
+		chain[n] = take(&b);
+		saved[n] = b.saved;
+	}
+	static const unsigned int back[] = { 8, 3, 12, 5, 10 };
+	for (size_t i = 0; i < sizeof(back) / sizeof(back[0]); i++) {
+		b.saved = saved[back[i]];
+		rollback(&b, chain[back[i]]);
+		still_content(&b, c);
+	}
+	for (unsigned int n = 1; n <= CHAIN; n++) {
+		commands_saved_deinit(&saved[n]);
+		checkpoint_unref(chain[n]);
+	}
+	bench_close(&b);
+}
