@@ -34,14 +34,34 @@ static int run_prepare(void *ctx, struct err *e)
 	return fs_prepare(t->in->fs, e);
 }
 
+/* Nothing to start from, the parent's was killed: all memory is copied. */
+static int start_empty(struct take *t, struct err *e)
+{
+	template_close(&t->parent->template);
+	unsigned int depth = t->base->depth;
+	checkpoint_unref(t->base);
+	t->base = checkpoint_new();
+	if (!t->base)
+		return err_set(e, ENOMEM, "out of memory");
+	t->base->depth = depth;
+	tracker_invalidate(&t->in->tracker);
+	return template_start(&t->next->template, e);
+}
+
 static int run_template(void *ctx, struct err *e)
 {
 	struct take *t = ctx;
-	if (t->in->ahead.socket < 0)
-		return template_fork(&t->parent->template, &t->next->template, e);
-	t->next->template = t->in->ahead;
-	t->in->ahead = TEMPLATE_INIT;
-	return 0;
+	t->base = checkpoint_ref(t->parent);
+	if (!template_is_lost(&t->in->ahead)) {
+		t->next->template = t->in->ahead;
+		t->in->ahead = TEMPLATE_INIT;
+		return 0;
+	}
+	template_close(&t->in->ahead);
+	int r = -ENODATA;
+	if (!template_is_lost(&t->parent->template))
+		r = template_fork(&t->parent->template, &t->next->template, e);
+	return r && template_is_lost(&t->parent->template) ? start_empty(t, e) : r;
 }
 
 static int run_freeze(void *ctx, struct err *e)
@@ -150,7 +170,7 @@ static int run_move(void *ctx, struct err *e)
 static int run_plan(void *ctx, struct err *e)
 {
 	struct take *t = ctx;
-	dump_init(&t->dump, &t->next->image, &t->parent->image, t->parent->depth + 1);
+	dump_init(&t->dump, &t->next->image, &t->base->image, t->base->depth + 1);
 	for (size_t i = 0; i < t->frozen->procs.n; i++) {
 		const struct frozen_proc *fp = frozen_proc(t->frozen, i);
 		if (fp->zombie)
@@ -267,7 +287,7 @@ static void take_commit(struct take *t)
 {
 	struct incarnation *in = t->in;
 	t->en->next_template_fd = t->look.next_template_fd;
-	checkpoint_descend(t->next, t->parent);
+	checkpoint_descend(t->next, t->base);
 	checkpoint_unref(in->from);
 	in->from = checkpoint_ref(t->next);
 	tracker_forget_dead(&in->tracker);

@@ -361,13 +361,21 @@ static void build_deinit(struct build *b)
 	cleanup_fd(&b->init_theirs);
 }
 
+/* Whoever killed the template, the files are in the layers. */
+static int refuse_lost(struct checkpoint *c, struct err *e)
+{
+	template_close(&c->template);
+	err_set(e, ENODATA, "processes lost, files available: the process that held the memory of "
+			    "this checkpoint has ended");
+	return err_remedy(e, "roll back to another checkpoint");
+}
+
 int incarnation_build(struct engine *en, struct checkpoint *c,
 		      const struct restore_options *options, struct incarnation **out,
 		      struct stage_times *times, struct err *e)
 {
-	if (c->template.socket < 0)
-		return err_set(e, ENODATA, "the processes of this checkpoint are lost; its files "
-					   "are available");
+	if (template_is_lost(&c->template))
+		return refuse_lost(c, e);
 	struct build b = { .en = en,
 			   .from = c,
 			   .image = &c->image,
@@ -385,6 +393,8 @@ int incarnation_build(struct engine *en, struct checkpoint *c,
 	if (r) {
 		undo_spawn(&b);
 		incarnation_free(b.in);
+		if (template_is_lost(&c->template))
+			r = refuse_lost(c, e);
 	} else {
 		*out = b.in;
 	}
