@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "checkpoint/take.h"
 #include "parts/threads.h"
@@ -24,6 +25,7 @@ enum {
 	ARENA_BYTES = 64 << 10,
 	ARENA_THREAD_BYTES = 512,
 	ARENA_FD_BYTES = 256,		/* three operations and a lock */
+	ARENA_CHILD_BYTES = 256,	/* an operation and a siginfo_t */
 	FD_PAIR_BYTES = 8,
 	TRIES = 3,
 };
@@ -35,6 +37,7 @@ struct visit {
 	struct prog ask, receive, move;
 	struct asked asked;
 	bool rehomes, tracks;
+	siginfo_t *zombies;		/* in the arena: its children's ends */
 	int32_t *pair;			/* in the arena: the guest's socket pair */
 	size_t uffd_op;
 	struct rehome rehome;
@@ -101,6 +104,43 @@ static void probe_dirs(struct visit *v)
 		prog_sys(&v->ask, SYS_chdir, prog_string(&v->remote.arena, "."));
 }
 
+/*
+ * How the zombies of a process ended: /proc tells it only to whom may trace
+ * them, and that is the first namespace's root since they have no memory.
+ * Their parent may look without reaping.
+ */
+static siginfo_t *ask_zombies(struct visit *v)
+{
+	const struct tree_image *im = &v->t->next->image;
+	size_t n = 0;
+	vec_each(struct image_proc, z, &im->procs)
+		n += z->state == PROC_ZOMBIE && z->parent == v->proc;
+	siginfo_t *info = prog_space(&v->remote.arena, (n + 1) * sizeof(*info), NULL);
+	size_t i = 0;
+	vec_each(struct image_proc, z, &im->procs)
+		if (info && z->state == PROC_ZOMBIE && z->parent == v->proc) {
+			prog_sys(&v->ask, SYS_waitid, P_PID, (uint64_t)z->pid,
+				 prog_remote(&v->remote.arena, &info[i++]),
+				 WEXITED | WNOHANG | WNOWAIT | 0x40000000 /* __WALL */, 0);
+			prog_mayfail(&v->ask);
+		}
+	return info;
+}
+
+static void heard_zombies(struct visit *v, const siginfo_t *info)
+{
+	vec_each(struct image_proc, z, &v->t->next->image.procs) {
+		if (z->state != PROC_ZOMBIE || z->parent != v->proc)
+			continue;
+		if (info->si_pid == z->pid && info->si_code == CLD_EXITED)
+			z->exit_status = (info->si_status & 0xff) << 8;
+		else if (info->si_pid == z->pid)
+			z->exit_status = info->si_status |
+					 (info->si_code == CLD_DUMPED ? 0x80 : 0);
+		info++;
+	}
+}
+
 static int ask_all(struct visit *v, struct thread_answers *first)
 {
 	struct image_proc *p = image_proc(&v->t->next->image, v->proc);
@@ -109,6 +149,7 @@ static int ask_all(struct visit *v, struct thread_answers *first)
 		if (part_table[i]->ask)
 			r = part_table[i]->ask(p, &v->asked);
 	threads_ask_one(&v->ask, first);
+	v->zombies = ask_zombies(v);
 	probe_dirs(v);
 	if (v->rehomes)
 		prog_sys(&v->ask, SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0,
@@ -144,6 +185,8 @@ static int ask(struct visit *v, struct err *e)
 			r = part_table[i]->heard(p, &v->asked, e);
 	if (r == 0)
 		threads_heard_one(vec_at(&p->threads, 0), first);
+	if (r == 0 && v->zombies)
+		heard_zombies(v, v->zombies);
 	return r ? r : ask_threads(v, e);
 }
 
@@ -232,7 +275,8 @@ static int visit_process(struct take *t, int i, struct err *e)
 			     .tracks = tr->uffd < 0 && sys_has(SYS_F_UFFD_WP) };
 	v->rehomes = rehome_wanted(t, i, &v->rehome);
 	size_t bytes = ARENA_BYTES + p->threads.n * ARENA_THREAD_BYTES +
-		       p->fds.n * ARENA_FD_BYTES;
+		       p->fds.n * ARENA_FD_BYTES +
+		       t->next->image.procs.n * ARENA_CHILD_BYTES;
 	int r = remote_begin(&v->remote, t->frozen, (size_t)i, &t->en->puppet, bytes, e);
 	if (r) {
 		vec_deinit(&v->rehome.files);
