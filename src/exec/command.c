@@ -550,7 +550,11 @@ int commands_receive(struct commands *t)
 	struct init_msg msg;
 	if (t->init_fd < 0)
 		return -EPIPE;
-	long len = sys_sock_recv(t->init_fd, &msg, sizeof(msg), NULL, NULL, MSG_DONTWAIT);
+	/* a failure is not the end of init, and leaves the message where it is */
+	enum { TRIES = 3 };
+	long len = -EIO;
+	for (int i = 0; i < TRIES && len < 0 && len != -EAGAIN && len != -ECONNRESET; i++)
+		len = sys_sock_recv(t->init_fd, &msg, sizeof(msg), NULL, NULL, MSG_DONTWAIT);
 	if (len == -EAGAIN)
 		return 0;
 	if (len != sizeof(msg) || msg.magic != INIT_MAGIC || msg.version != INIT_VERSION) {
