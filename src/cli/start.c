@@ -78,7 +78,9 @@ static const struct {
 static char *absolute(const char *path)
 {
 	char *out = NULL;
-	scoped_free char *cwd = path[0] == '/' ? NULL : getcwd(NULL, 0);
+	/* no path at all, or a volume without one: the keeper says so */
+	bool none = !path[0] || path[0] == ':';
+	scoped_free char *cwd = path[0] == '/' || none ? NULL : getcwd(NULL, 0);
 	if (!cwd)
 		return strdup(path);
 	return asprintf(&out, "%s/%s", cwd, path) < 0 ? NULL : out;
