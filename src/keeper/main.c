@@ -12,10 +12,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "keeper/box.h"
@@ -48,9 +50,19 @@ static int detach(int client_fd)
 	return chdir("/") ? -errno : 0;
 }
 
-/* Before anything else can answer: tell the client on the bare descriptor. */
+/*
+ * Before anything else can answer: tell the client on the bare descriptor.
+ * Take its request first: ending with that unread would reset the connection,
+ * and the client might not see the answer.
+ */
 static int refuse(int fd, const struct err *e)
 {
+	enum { REQUEST_MS = 1000 };
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	char unused[4096];
+	while (poll(&p, 1, REQUEST_MS) == 1 &&
+	       recv(fd, unused, sizeof(unused), MSG_DONTWAIT) == sizeof(unused))
+		;
 	struct buf out = BUF_INIT;
 	rpc_add_error(&out, 0, e);
 	ssize_t n = write(fd, out.data, out.len);
