@@ -176,7 +176,7 @@ KINDS = [
     Kind("vdso-gone", REFUSED, "vdso"), Kind("vdso-moved", REFUSED, "vdso"),
     Kind("sysv-memory", REFUSED, "System V"), Kind("sysv-queue", REFUSED, "System V"),
     Kind("sysv-semaphore", REFUSED, "System V"), Kind("posix-queue", DENIED),
-    Kind("use-up-pipes", REFUSED, "open file"), Kind("use-up-signals", REFUSED, "signals"),
+    Kind("use-up-pipes", REFUSED, ""), Kind("use-up-signals", REFUSED, "signals"),
 ]
 
 
