@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Callable
 
@@ -11,8 +12,15 @@ from keeper import Tool
 
 
 def keeper_fds(g: Ground, name: str = "one") -> int:
+    """How many the keeper has once its work in the background is done."""
     pid = g.tool.json("inspect", name)["info"]["keeper_pid"]
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    seen: list[int] = []
+    deadline = time.monotonic() + 10
+    while len(seen) < 10 or len(set(seen[-10:])) > 1:
+        check(time.monotonic() < deadline, f"the keeper never comes to rest: {seen[-10:]}")
+        time.sleep(0.05)
+        seen.append(len(os.listdir(f"/proc/{pid}/fd")))
+    return seen[-1]
 
 
 @test
