@@ -1,8 +1,26 @@
 #include "base/stage.h"
 
 #include <assert.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
+
+/* See sys/fault.c: a seam for tests that every transaction must have. */
+static const char *kill_at;
+
+void stage_kill_at(const char *name)
+{
+	kill_at = name;
+}
+
+static __attribute__((constructor(1000))) void kill_from_environment(void)
+{
+	if (!getenv("MULLIGAN_FAULT_WHEN"))
+		kill_at = getenv("MULLIGAN_KILL_AT");
+}
 
 static void stage_undo(const struct stage *table, size_t n, void *ctx)
 {
@@ -34,6 +52,8 @@ int stage_run(const struct stage *table, size_t n, void *ctx,
 				e->broken = true;
 			break;
 		}
+		if (__builtin_expect(kill_at && !strcmp(kill_at, table[i].name), 0))
+			kill(getpid(), SIGKILL);
 		if (table[i].no_return)
 			returned = false;
 	}

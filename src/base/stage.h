@@ -45,3 +45,10 @@ struct stage_times {
  */
 must_check int stage_run(const struct stage *table, size_t n, void *ctx,
 			 struct stage_times *times, struct err *e);
+
+/*
+ * Tests: end this process by SIGKILL as soon as a stage of that name has
+ * succeeded, in whatever table; NULL: never. Borrowed. A program may also be
+ * started with MULLIGAN_KILL_AT=name.
+ */
+void stage_kill_at(const char *name);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "keeper/faults.h"
 
 static const struct {
 	const char *method;
@@ -71,8 +72,10 @@ void dispatch(struct request *rq)
 		b->quiet = false;
 		loop_idle(&b->loop, &b->background);
 	}
-	if (!r)
+	if (!r) {
+		faults_begin(rq->method->name);
 		r = run(rq, &result, &e);
+	}
 	if (r < 0)
 		request_fail(rq, &e);
 	else if (r == 0)

@@ -28,9 +28,15 @@ void puppet_fault_return(uint32_t left)
 		fault_left = left;
 }
 
-static __attribute__((constructor(1000))) void fault_from_environment(void)
+void puppet_fault_from_environment(void)
 {
 	const char *text = getenv("MULLIGAN_FAULT_PUPPET");
 	if (text)
 		fault_left = (uint32_t)strtoul(text, NULL, 10);
+}
+
+static __attribute__((constructor(1000))) void fault_at_start(void)
+{
+	if (!getenv("MULLIGAN_FAULT_WHEN"))
+		puppet_fault_from_environment();
 }

@@ -4,7 +4,7 @@
  *
  * The number is lent to an arena or a request, the puppet counts it down, and
  * what is left comes back with the reply or the end of the arena. A keeper may
- * also be started with MULLIGAN_FAULT_PUPPET=n. The error is EIO.
+ * also be started with MULLIGAN_FAULT_PUPPET=n, see sys/fault.h. The error is EIO.
  */
 #pragma once
 
@@ -12,6 +12,9 @@
 
 /* Let the n-th call from now on fail, once; 0: none. */
 void puppet_fault_arm(uint32_t n);
+
+/* Arm what MULLIGAN_FAULT_PUPPET says, if there is one. */
+void puppet_fault_from_environment(void);
 
 /* Calls until then; 0: none is armed, or it has failed. */
 uint32_t puppet_fault_left(void);

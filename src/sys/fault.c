@@ -54,7 +54,7 @@ static int error_by_name(const char *name)
 	return EIO;
 }
 
-static __attribute__((constructor(1000))) void fault_from_environment(void)
+void sys_fault_from_environment(void)
 {
 	const char *text = getenv("MULLIGAN_FAULT");
 	if (!text || !isdigit((unsigned char)*text))
@@ -63,4 +63,10 @@ static __attribute__((constructor(1000))) void fault_from_environment(void)
 	uint64_t n = strtoull(text, &end, 10);
 	int error = *end == ':' ? error_by_name(end + 1) : EIO;
 	sys_fault_arm(n, error > 0 ? error : EIO);
+}
+
+static __attribute__((constructor(1000))) void fault_at_start(void)
+{
+	if (!getenv("MULLIGAN_FAULT_WHEN"))
+		sys_fault_from_environment();
 }

@@ -7,7 +7,8 @@
  *	if (r)
  *		return r;
  * A process may also be started with MULLIGAN_FAULT="n" or "n:ERRNO" (a name
- * such as ENOSPC, or a number; EIO if absent); it is read at program start.
+ * such as ENOSPC, or a number; EIO if absent); it is read at program start, or,
+ * in a keeper with MULLIGAN_FAULT_WHEN=method, with its first such request.
  * Single-threaded programs only: there is one counter and no lock.
  */
 #pragma once
@@ -24,6 +25,9 @@ must_check int sys_fault(const char *call);
  * err; n == 0 only counts. It fires once.
  */
 void sys_fault_arm(uint64_t n, int err);
+
+/* Arm what MULLIGAN_FAULT says, if there is one. */
+void sys_fault_from_environment(void);
 
 /* Calls counted since the last sys_fault_arm(), or since the start. */
 uint64_t sys_fault_count(void);

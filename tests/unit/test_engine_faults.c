@@ -473,10 +473,13 @@ static void keep_groups(struct bench *b, struct checkpoint *c)
 	enum { N = 4 };
 	struct incarnation *in[N];
 	struct err e = ERR_INIT;
+	int before = count_descendants(getpid());
 	for (int i = 0; i < N; i++)
 		must(build(b, c, &in[i], &e), &e);
 	for (int i = 0; i < N; i++)
 		incarnation_free(in[i]);
+	while (count_descendants(getpid()) > before)
+		t_sleep_ms(1);
 }
 
 /* Rollback and fork: an incarnation is built, or nothing is left of it. */
