@@ -27,6 +27,7 @@ MACHINE_PATH = re.compile(r"(?<![\w.$}*-])" + SLASH + r"(?:work/|home/[a-z]|tmp/
 # Made-up users, and directories inside a sandbox: file -> what it may say.
 MADE_UP = {
     "tests/kernel/test_overlay_user.c": f"{SLASH}work/file",
+    "tests/qemu/inside.sh": f"{SLASH}home/mulligan-test",
     "tests/unit/test_mounts.c": f"{SLASH}work/dir",
     "tests/unit/test_user.c": f"{SLASH}home/ann",
 }
