@@ -133,7 +133,8 @@ static int make_pipe(struct files_open *o, const struct image_file *f,
 		if (ends->writer < 0)
 			return ends->writer;
 	} else {
-		int r = sys_pipe_with(fds, pipe->packets ? O_DIRECT : 0);
+		/* a queue that does not fit is an error, never a wait */
+		int r = sys_pipe_with(fds, O_NONBLOCK | (pipe->packets ? O_DIRECT : 0));
 		if (r)
 			return r;
 		*ends = (struct pipe_ends){ fds[0], fds[1] };
