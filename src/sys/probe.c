@@ -173,7 +173,13 @@ static int try_lowerdir(bool by_fd)
 	else
 		r = syscall(SYS_fsconfig, fs_fd, PROBE_FSCONFIG_SET_STRING,
 			    "lowerdir+", "/usr", 0);
-	return r < 0 ? errno : 0;
+	if (r < 0)
+		return errno;
+	/* before 6.5 options are text that nobody reads until the mount: where
+	   nonsense is accepted, "lowerdir+" being accepted says nothing */
+	r = syscall(SYS_fsconfig, fs_fd, PROBE_FSCONFIG_SET_STRING,
+		    "mulligan_nonsense", "1", 0);
+	return r < 0 ? 0 : EOPNOTSUPP;
 }
 
 static int try_lowerdir_path(void)
