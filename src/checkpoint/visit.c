@@ -17,7 +17,6 @@
 
 #include "checkpoint/take.h"
 #include "parts/threads.h"
-#include "sys/probe.h"
 #include "sys/proc.h"
 #include "sys/uffd.h"
 
@@ -272,7 +271,7 @@ static int visit_process(struct take *t, int i, struct err *e)
 	*v = (struct visit){ .t = t,
 			     .proc = i,
 			     .remote = REMOTE_INIT,
-			     .tracks = tr->uffd < 0 && sys_has(SYS_F_UFFD_WP) };
+			     .tracks = tr->uffd < 0 && sys_uffd_tracks() };
 	v->rehomes = rehome_wanted(t, i, &v->rehome);
 	size_t bytes = ARENA_BYTES + p->threads.n * ARENA_THREAD_BYTES +
 		       p->fds.n * ARENA_FD_BYTES +

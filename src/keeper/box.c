@@ -19,6 +19,7 @@
 #include "sandbox/fs.h"
 #include "sys/proc.h"
 #include "sys/stream.h"
+#include "sys/uffd.h"
 
 enum { DYING_MAX = 4 };
 
@@ -275,7 +276,7 @@ int box_enter(struct box *b, struct incarnation *in, struct node *node, struct e
 int box_build(struct box *b, struct node *node, struct incarnation **out,
 	      struct stage_times *times, struct err *e)
 {
-	const struct restore_options options = { .track = true };
+	const struct restore_options options = { .track = sys_uffd_tracks() };
 	if (node->checkpoint->template.socket < 0) {
 		err_set(e, ENODATA, "processes lost, files available: no keeper holds the memory "
 				    "of checkpoint %s any more", node->id);

@@ -5,11 +5,17 @@
 #include <sys/ioctl.h>
 
 #include "sys/fault.h"
+#include "sys/probe.h"
 
 enum {
 	FEATURE_WP_UNPOPULATED = 1 << 13,	/* 6.4 */
 	FEATURE_WP_ASYNC = 1 << 15,		/* 6.7 */
 };
+
+bool sys_uffd_tracks(void)
+{
+	return sys_has(SYS_F_UFFD_WP) && sys_has(SYS_F_PAGEMAP_SCAN);
+}
 
 int sys_uffd_start(int fd)
 {

@@ -6,11 +6,16 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/cleanup.h"
 
 enum { SYS_UFFD_FLAGS = 02000000 | 1 };	/* O_CLOEXEC | UFFD_USER_MODE_ONLY */
+
+/* Whether this kernel can: it needs PAGEMAP_SCAN as well. Where it cannot,
+ * memory is compared. */
+bool sys_uffd_tracks(void);
 
 /* Enable the async mode on a fresh descriptor. */
 must_check int sys_uffd_start(int fd);
