@@ -8,7 +8,7 @@ import subprocess
 import time
 from typing import Any
 
-from keeper import Keeper, Tool, keeper_pid
+from keeper import SLOW, Keeper, Tool, keeper_pid
 
 WORK = "/w"     # where things happen in every sandbox
 REMOVE_S = 10
@@ -35,7 +35,7 @@ class Box:
 
     def shell(self, script: str, check: bool = True, **params: Any) -> dict[str, Any]:
         """Run a shell command in the sandbox and wait for it."""
-        params.setdefault("timeout_ms", 60000)
+        params.setdefault("timeout_ms", int(60000 * SLOW))
         done = self.keeper.call("exec", argv=["/bin/sh", "-c", script], **params)
         if check and done.get("exit_code") != 0:
             raise Failed(f"'{script}' ended with {done.get('exit_code')}, signal "
@@ -56,7 +56,7 @@ class Box:
         return (got["stdout"] + got["stderr"]).decode(errors="replace")
 
     def await_output(self, handle: str, text: str, timeout_s: float = 20) -> None:
-        end = time.monotonic() + timeout_s
+        end = time.monotonic() + timeout_s * SLOW
         while text not in self.output(handle):
             if time.monotonic() > end:
                 raise Failed(f"did not print {text!r} within {timeout_s} s, but "

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Callable
 
 from box import WORK, Box, Failed
-from keeper import Refused, Tool
+from keeper import SLOW, Refused, Tool
 
 HERE = Path(__file__).resolve().parent
 GO = f"{WORK}/go"
@@ -273,7 +273,7 @@ def alone(build: Path, guest: Guest) -> None:
         early = process.poll()
         Path(folder, "go").touch()
         try:
-            rest, _ = process.communicate(timeout=VERDICT_S)
+            rest, _ = process.communicate(timeout=VERDICT_S * SLOW)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, 9)
             raise Failed(f"did not end within {VERDICT_S} s") from None
