@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -82,7 +83,10 @@ static void write_ghost_waits(struct build *b, struct prog *p)
 static void write_exec(struct prog *p, unsigned int socket, unsigned int image,
 		       unsigned int confine)
 {
-	uint64_t argv[2] = { prog_string(p->arena, "mulligan-init"), 0 };
+	/* tests: which call of it is to fail */
+	const char *fault = getenv("MULLIGAN_FAULT_INIT");
+	uint64_t argv[3] = { prog_string(p->arena, "mulligan-init"),
+			     fault ? prog_string(p->arena, fault) : 0 };
 	uint64_t env[1] = { 0 };
 	prog_sys(p, SYS_dup3, socket, INIT_SOCKET_FD, 0);
 	prog_slots(p, 1);

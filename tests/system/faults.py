@@ -12,7 +12,7 @@ from pathlib import Path
 
 from box import Box, Failed
 from ground import Ground, check, equal, test
-from keeper import Tool
+from keeper import Refused, Tool
 
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -63,7 +63,7 @@ def layers(g: Ground) -> list[str]:
 
 def start_guest(box: Box) -> None:
     box.keeper.call("exec", argv=["/bin/sh", "-c", GUEST], background=True)
-    box.shell("until [ -s /w/log ]; do sleep 0.01; done")
+    box.shell("for i in $(seq 300); do [ -s /w/log ] && exit 0; sleep 0.01; done; exit 1")
 
 
 def check_guest(tool: Tool, name: str, when: str) -> None:
@@ -147,6 +147,43 @@ def rollback_with_a_failing_kernel_call_is_whole_or_nothing(g: Ground) -> None:
 @test
 def rollback_with_a_failing_call_of_a_puppet_is_whole_or_nothing(g: Ground) -> None:
     sweep(g, "rollback", 150, True)
+
+
+def one_init_fault(g: Ground, n: int) -> bool:
+    """The n-th call of every mulligan-init fails. Did something?"""
+    when = f"init, call {n}"
+    done = Tool(g.build, {**g.env, "MULLIGAN_FAULT_INIT": str(n)}).run("create", "one")
+    if done.returncode:
+        check(done.stderr, f"{when}: no word of the cause")
+        g.gone(g.runtime_names)
+        g.gone(descendants)
+        return True
+    failed = 0
+    for _ in range(4):
+        ran = g.tool.run("exec", "one", "--", "/bin/sh", "-c", "mkdir -p /w; echo hi; exit 5")
+        failed += (ran.returncode, ran.stdout) != (5, "hi\n")
+    check(failed <= 1, f"{when}: {failed} commands failed")
+    box = Box(g.tool, "one")
+    try:
+        start_guest(box)
+    except (Refused, Failed):
+        failed += 1
+        start_guest(box)
+    box.keeper.close()
+    for request_ in ["checkpoint", "rollback"]:
+        request(g, request_, True, when)
+        check_guest(g.tool, "one", f"{when}, {request_}")
+    equal(g.tool.run("rm", "one").returncode, 0, f"{when}: rm")
+    g.gone(descendants)
+    return failed > 0
+
+
+@test
+def init_with_a_failing_call_lives_on(g: Ground) -> None:
+    adopt_orphans()
+    step = 1 if os.environ.get("MULLIGAN_TEST_ALL") else 9
+    failures = sum(one_init_fault(g, n) for n in range(1, 300, step))
+    check(failures > 3, f"only {failures} faults were felt")
 
 
 def kill_at(g: Ground, method: str, stage: str) -> None:

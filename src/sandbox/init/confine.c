@@ -19,7 +19,7 @@ struct limit {
 static long limit_processes(uint64_t nproc)
 {
 	struct limit limit = {nproc, nproc};
-	return raw_syscall4(__NR_prlimit64, 0, RLIMIT_NPROC, (long)&limit, 0);
+	return sys4(__NR_prlimit64, 0, RLIMIT_NPROC, (long)&limit, 0);
 }
 
 static long drop_bounding(uint64_t keep)
@@ -106,7 +106,7 @@ long init_confine(uint32_t *step)
 		return size;
 	if (size < (long)sizeof(struct confine_abi))
 		return -EINVAL;
-	long mapped = raw_syscall6(__NR_mmap, 0, size, PROT_READ, MAP_PRIVATE, INIT_CONFINE_FD, 0);
+	long mapped = sys6(__NR_mmap, 0, size, PROT_READ, MAP_PRIVATE, INIT_CONFINE_FD, 0);
 	sys1(__NR_close, INIT_CONFINE_FD);
 	if (init_failed(mapped))
 		return mapped;

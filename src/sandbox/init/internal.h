@@ -15,37 +15,58 @@
 #include "sandbox/init/arch/x86_64/start.h"
 #include "sandbox/init/proto.h"
 
-enum { INIT_SPAWN_FDS = 4 }; /* block, stdin, stdout, stderr */
+enum {
+	INIT_SPAWN_FDS = 4, /* block, stdin, stdout, stderr */
+	INIT_TRIES = 3,     /* of a call whose failure would end everything */
+};
+
+/* Tests: calls until one fails with EIO, 0: none does (the first argument). */
+extern uint32_t init_fault_after;
+
+static inline bool init_is_faulty(void)
+{
+	return init_fault_after && !--init_fault_after;
+}
+
+static inline long sys6(long nr, long a, long b, long c, long d, long e, long f)
+{
+	return init_is_faulty() ? -EIO : raw_syscall6(nr, a, b, c, d, e, f);
+}
 
 static inline long sys0(long nr)
 {
-	return raw_syscall3(nr, 0, 0, 0);
+	return sys6(nr, 0, 0, 0, 0, 0, 0);
 }
 
 static inline long sys1(long nr, long a)
 {
-	return raw_syscall3(nr, a, 0, 0);
+	return sys6(nr, a, 0, 0, 0, 0, 0);
 }
 
 static inline long sys2(long nr, long a, long b)
 {
-	return raw_syscall3(nr, a, b, 0);
+	return sys6(nr, a, b, 0, 0, 0, 0);
 }
 
 static inline long sys3(long nr, long a, long b, long c)
 {
-	return raw_syscall3(nr, a, b, c);
+	return sys6(nr, a, b, c, 0, 0, 0);
+}
+
+static inline long sys4(long nr, long a, long b, long c, long d)
+{
+	return sys6(nr, a, b, c, d, 0, 0);
 }
 
 static inline long sys5(long nr, long a, long b, long c, long d, long e)
 {
-	return raw_syscall6(nr, a, b, c, d, e, 0);
+	return sys6(nr, a, b, c, d, e, 0);
 }
 
 __attribute__((noreturn)) static inline void init_exit(int code)
 {
 	for (;;)
-		sys1(__NR_exit_group, code);
+		raw_syscall3(__NR_exit_group, code, 0, 0);
 }
 
 static inline bool init_failed(long ret)

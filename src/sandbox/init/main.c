@@ -60,19 +60,21 @@ static long take_signals(void)
 	struct kernel_sigaction action = {0};
 	for (int sig = 1; sig <= SIGNALS; sig++)
 		if (sig != SIGKILL && sig != SIGSTOP)
-			raw_syscall4(__NR_rt_sigaction, sig, (long)&action, 0, sizeof(uint64_t));
+			sys4(__NR_rt_sigaction, sig, (long)&action, 0, sizeof(uint64_t));
 	uint64_t mask = 1ull << (SIGCHLD - 1);
-	long ret = raw_syscall4(__NR_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, sizeof(mask));
+	long ret = sys4(__NR_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, sizeof(mask));
 	if (init_failed(ret))
 		return ret;
-	return raw_syscall4(__NR_signalfd4, -1, (long)&mask, sizeof(mask), SFD_FLAGS);
+	return sys4(__NR_signalfd4, -1, (long)&mask, sizeof(mask), SFD_FLAGS);
 }
 
 static void reap(void)
 {
 	for (;;) {
 		int status = 0;
-		long pid = raw_syscall4(__NR_wait4, -1, (long)&status, WNOHANG | __WALL, 0);
+		long pid = -EIO;
+		for (int i = 0; i < INIT_TRIES && pid < 0 && pid != -ECHILD; i++)
+			pid = sys4(__NR_wait4, -1, (long)&status, WNOHANG | __WALL, 0);
 		if (pid <= 0)
 			return;
 		struct init_msg msg = {
@@ -126,7 +128,9 @@ static void serve(void)
 	struct init_msg msg;
 	int fds[INIT_SPAWN_FDS];
 	unsigned int n_fds;
-	long ret = init_receive(&msg, fds, &n_fds);
+	long ret = -EIO;
+	for (int i = 0; i < INIT_TRIES && ret == -EIO; i++)
+		ret = init_receive(&msg, fds, &n_fds);
 	if (ret == -EINTR || ret == -EAGAIN)
 		return;
 	if (ret == 0 || init_hung_up(ret))
@@ -162,8 +166,21 @@ static void loop(int signal_fd)
 	}
 }
 
-__attribute__((noreturn, used)) static void init_main(void)
+uint32_t init_fault_after;
+
+/* stack: argc, then argv; an argument is of tests. */
+static void take_fault(const long *stack)
 {
+	const char *digit = stack[0] > 1 ? (const char *)stack[2] : "";
+	uint32_t n = 0;
+	while (*digit >= '0' && *digit <= '9')
+		n = n * 10 + (uint32_t)(*digit++ - '0');
+	init_fault_after = n;
+}
+
+__attribute__((noreturn, used)) static void init_main(const long *stack)
+{
+	take_fault(stack);
 	sys2(__NR_prctl, PR_SET_DUMPABLE, 0);
 	sys2(__NR_prctl, PR_SET_NAME, (long)"mulligan-init");
 	sys3(__NR_close_range, FIRST_OTHER_FD, ~0u, 0);

@@ -91,11 +91,10 @@ void init_send(struct init_msg *msg)
 {
 	msg->magic = INIT_MAGIC;
 	msg->version = INIT_VERSION;
-	long ret;
-	do
-		ret = raw_syscall6(__NR_sendto, INIT_SOCKET_FD, (long)msg, sizeof(*msg),
-				   MSG_NOSIGNAL_, 0, 0);
-	while (ret == -EINTR);
+	long ret = -EIO;
+	for (int i = 0; (i < INIT_TRIES || ret == -EINTR) && ret < 0 && !init_hung_up(ret); i++)
+		ret = sys6(__NR_sendto, INIT_SOCKET_FD, (long)msg, sizeof(*msg), MSG_NOSIGNAL_, 0,
+			   0);
 	if (ret < 0)
 		init_exit(init_hung_up(ret) ? 0 : 1);
 }

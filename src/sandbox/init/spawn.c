@@ -53,7 +53,7 @@ static const char *next_string(const char **at, const char *end)
 
 static long map(uint64_t bytes, int flags, int fd)
 {
-	return raw_syscall6(__NR_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
+	return sys6(__NR_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
 }
 
 static long parse(struct spawn *s)
@@ -261,7 +261,7 @@ __attribute__((noreturn)) static void child(void *arg)
 	child_try(s, INIT_STEP_CWD, sys1(__NR_chdir, (long)s->cwd));
 	sys1(__NR_umask, s->block->umask);
 	uint64_t none = 0;
-	raw_syscall4(__NR_rt_sigprocmask, SIG_SETMASK, (long)&none, 0, sizeof(none));
+	sys4(__NR_rt_sigprocmask, SIG_SETMASK, (long)&none, 0, sizeof(none));
 	if (!has_slash(s->argv[0]))
 		child_search(s);
 	long error = child_exec(s, s->argv[0]);
@@ -275,14 +275,16 @@ long init_spawn(const struct init_msg *msg, const int fds[INIT_SPAWN_FDS], uint3
 	long pid = load(&s);
 	if (!init_failed(pid)) {
 		*step = INIT_STEP_CLONE;
-		pid = raw_clone_call(CLONE_VM | CLONE_VFORK | SIGCHLD,
-				     child_stack + sizeof(child_stack), child, &s);
+		pid = init_is_faulty() ? -EIO :
+					 raw_clone_call(CLONE_VM | CLONE_VFORK | SIGCHLD,
+							child_stack + sizeof(child_stack), child,
+							&s);
 	}
 	if (!init_failed(pid) && s.error) {
 		long ret;
 		do
-			ret = raw_syscall4(__NR_wait4, pid, 0, __WALL, 0);
-		while (ret == -EINTR);
+			ret = sys4(__NR_wait4, pid, 0, __WALL, 0);
+		while (ret < 0 && ret != -ECHILD);
 		pid = s.error;
 		*step = s.step;
 	}

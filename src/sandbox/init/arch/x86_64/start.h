@@ -5,11 +5,13 @@
 
 #include <asm/unistd.h>
 
-/* The kernel enters a program with the stack aligned and no frame. */
+/* The kernel enters a program with the stack aligned and no frame; fn gets the
+ * address of what lies there: argc, argv. */
 #define INIT_START(fn)                                                                             \
 	__asm__(".globl _start\n"                                                                  \
 		"_start:\n\t"                                                                      \
 		"xor %ebp, %ebp\n\t"                                                               \
+		"mov %rsp, %rdi\n\t"                                                               \
 		"and $-16, %rsp\n\t"                                                               \
 		"call " #fn "\n\t"                                                                 \
 		"hlt\n")
