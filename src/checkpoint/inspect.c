@@ -49,6 +49,22 @@ static int track_proc(struct take *t, const struct frozen_proc *fp, struct image
 	return 0;
 }
 
+/*
+ * A thread that was released a moment ago may still run the puppet: what its
+ * process has mapped, and the thread's own registers, are not the guest's yet.
+ */
+static int has_left_gate(const struct frozen_proc *fp, struct err *e)
+{
+	vec_each(struct frozen_thread, ft, &fp->threads) {
+		if (ft->regs.rip < PUP_LOW || ft->regs.rip >= PUP_HIGH)
+			continue;
+		err_set(e, EAGAIN, "process %d (%s) has not left the gate yet", fp->ns_pid,
+			fp->stat.comm);
+		return err_about(e, fp->ns_pid, -1);
+	}
+	return 0;
+}
+
 static int look_process(struct take *t, int i, struct err *e)
 {
 	const struct frozen_proc *fp = frozen_proc(t->frozen, (size_t)i);
@@ -66,6 +82,9 @@ static int look_process(struct take *t, int i, struct err *e)
 			       strerror(-r));
 	r = part_ids.look(&t->look, i, e);
 	if (r || fp->zombie)
+		return r;
+	r = has_left_gate(fp, e);
+	if (r)
 		return r;
 	if (track_proc(t, fp, p))
 		return out_of_memory(e);

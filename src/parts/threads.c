@@ -133,11 +133,6 @@ static int look_threads(struct look *l, int i, struct err *e)
 			return look_refuse(e, p, -1, "thread %d: %s", ft->ns_tid,
 					   r == -E2BIG ? too_many : strerror(-r));
 		stop_later(p, &t->pending);
-		if (t->regs.rip >= PUP_LOW && t->regs.rip < PUP_HIGH) {
-			err_set(e, EAGAIN, "process %d (%s) has not left the gate yet", p->pid,
-				p->comm);
-			return err_about(e, p->pid, -1);
-		}
 		if (ft->stop == FREEZE_GROUP)
 			p->stopped_by = ft->group_signal;
 		if (t->tid > l->image->last_pid)
