@@ -10,6 +10,7 @@
 #include "parts/mapfile.h"
 #include "parts/shm.h"
 #include "parts/stagemap.h"
+#include "parts/threads.h"
 #include "sys/inroot.h"
 
 static int out_of_memory(struct err *e)
@@ -56,7 +57,8 @@ static int track_proc(struct take *t, const struct frozen_proc *fp, struct image
 static int has_left_gate(const struct frozen_proc *fp, struct err *e)
 {
 	vec_each(struct frozen_thread, ft, &fp->threads) {
-		if (ft->regs.rip < PUP_LOW || ft->regs.rip >= PUP_HIGH)
+		/* one that was restored as stopped stays there: threads.c */
+		if (!threads_in_puppet(ft) || ft->stop == FREEZE_GROUP)
 			continue;
 		err_set(e, EAGAIN, "process %d (%s) has not left the gate yet", fp->ns_pid,
 			fp->stat.comm);

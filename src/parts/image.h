@@ -73,6 +73,8 @@ struct image_thread {
 	uint64_t mask;		/* blocked signals */
 	uint64_t fs_base, gs_base;
 	stack_t altstack;
+	bool at_gate;			/* restored stopped: it has not run since, and
+					 * what it is stands in the last checkpoint */
 	struct user_regs_struct regs;
 	uint8_t *xstate;	/* as PTRACE_GETREGSET gives it */
 	uint32_t xstate_bytes;

@@ -26,6 +26,11 @@
 #define SCHED_DEADLINE 6	/* sched(7); not in glibc */
 #endif
 
+bool threads_in_puppet(const struct frozen_thread *ft)
+{
+	return ft->regs.rip >= PUP_LOW && ft->regs.rip < PUP_HIGH;
+}
+
 static int look_xstate(struct image_thread *t, pid_t tid)
 {
 	uint8_t area[SYS_XSTATE_MAX];
@@ -115,6 +120,36 @@ static void stop_later(struct image_proc *p, struct vec *pending)
 	}
 }
 
+/*
+ * A process that is restored as stopped stops inside the puppet, just before
+ * it would return to its own code. Until somebody continues it, its threads
+ * are what they were at the checkpoint that it was restored from.
+ */
+static int look_at_gate(struct look *l, const struct image_proc *p, struct image_thread *t)
+{
+	int before = image_find_key(l->parent, p->key);
+	if (before == IMAGE_NONE)
+		return -ESRCH;
+	vec_each(struct image_thread, was, &image_proc(l->parent, before)->threads) {
+		if (was->tid != t->tid)
+			continue;
+		uint8_t *xstate = malloc(was->xstate_bytes);
+		if (!xstate)
+			return -ENOMEM;
+		free(t->xstate);
+		t->xstate = memcpy(xstate, was->xstate, was->xstate_bytes);
+		t->xstate_bytes = was->xstate_bytes;
+		t->regs = was->regs;
+		t->fs_base = was->fs_base;
+		t->gs_base = was->gs_base;
+		t->mask = was->mask;
+		t->altstack = was->altstack;
+		t->at_gate = true;
+		return 0;
+	}
+	return -ESRCH;
+}
+
 static int look_threads(struct look *l, int i, struct err *e)
 {
 	struct image_proc *p = look_proc(l, i);
@@ -129,6 +164,8 @@ static int look_threads(struct look *l, int i, struct err *e)
 		if (!t)
 			return err_set(e, ENOMEM, "out of memory");
 		int r = look_thread(l, f, ft, t);
+		if (r == 0 && ft->stop == FREEZE_GROUP && threads_in_puppet(ft))
+			r = look_at_gate(l, p, t);
 		if (r < 0)
 			return look_refuse(e, p, -1, "thread %d: %s", ft->ns_tid,
 					   r == -E2BIG ? too_many : strerror(-r));
@@ -160,6 +197,8 @@ void threads_ask_one(struct prog *p, struct thread_answers *answers)
 void threads_heard_one(struct image_thread *t, const struct thread_answers *answers)
 {
 	t->clear_tid = answers->clear_tid;
+	if (t->at_gate)
+		return;
 	t->altstack.ss_sp = (void *)answers->altstack[0];
 	t->altstack.ss_flags = (int)answers->altstack[1];
 	t->altstack.ss_size = answers->altstack[2];
