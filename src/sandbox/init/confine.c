@@ -107,7 +107,7 @@ long init_confine(uint32_t *step)
 	if (size < (long)sizeof(struct confine_abi))
 		return -EINVAL;
 	long mapped = sys6(__NR_mmap, 0, size, PROT_READ, MAP_PRIVATE, INIT_CONFINE_FD, 0);
-	sys1(__NR_close, INIT_CONFINE_FD);
+	init_close(INIT_CONFINE_FD);
 	if (init_failed(mapped))
 		return mapped;
 	const struct confine_abi *abi = (const struct confine_abi *)mapped;

@@ -142,7 +142,7 @@ static void serve(void)
 	else if (msg.kind == INIT_SIGNAL)
 		send_signal(&msg);
 	while (n_fds)
-		sys1(__NR_close, fds[--n_fds]);
+		init_close(fds[--n_fds]);
 }
 
 static void loop(int signal_fd)

@@ -52,7 +52,7 @@ void *memset(void *dst, int c, size_t n)
 static void close_all(int *fds, unsigned int *n_fds)
 {
 	while (*n_fds)
-		sys1(__NR_close, fds[--*n_fds]);
+		init_close(fds[--*n_fds]);
 }
 
 long init_receive(struct init_msg *msg, int *fds, unsigned int *n_fds)
