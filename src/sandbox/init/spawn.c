@@ -261,7 +261,8 @@ __attribute__((noreturn)) static void child(void *arg)
 	child_try(s, INIT_STEP_CWD, sys1(__NR_chdir, (long)s->cwd));
 	sys1(__NR_umask, s->block->umask);
 	uint64_t none = 0;
-	sys4(__NR_rt_sigprocmask, SIG_SETMASK, (long)&none, 0, sizeof(none));
+	child_try(s, INIT_STEP_SESSION,
+		  sys4(__NR_rt_sigprocmask, SIG_SETMASK, (long)&none, 0, sizeof(none)));
 	if (!has_slash(s->argv[0]))
 		child_search(s);
 	long error = child_exec(s, s->argv[0]);
