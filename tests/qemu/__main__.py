@@ -25,7 +25,7 @@ CASES = ["counter/*", "threads/*", "mem_shared/*", "pipe_queue/rollback", "file_
          "tree_deep/rollback", "python_threads/rollback", "bash_jobs/rollback"]
 PROGRAMS = """bash busybox cat chmod chown cp date dmesg env false grep head id kill ln ls mkdir
     mktemp mount mv newgidmap newuidmap ps python3 rm sed setpriv setsid sh sleep stat sync tail
-    touch true umount uname unshare""".split()
+    touch true umount uname unshare wc""".split()
 MODULES = """virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk
     overlay""".split()
 RESULT = re.compile(r"(ok|not ok) \d+ - (.*)")
