@@ -120,6 +120,41 @@ static void stop_later(struct image_proc *p, struct vec *pending)
 	}
 }
 
+/* Calls that end in a restart block: the only ones that become restart_syscall. */
+static bool has_restart_block(uint64_t nr)
+{
+	return nr == SYS_poll || nr == SYS_nanosleep || nr == SYS_clock_nanosleep ||
+	       nr == SYS_futex;
+}
+
+/*
+ * A call that was stopped before goes on as restart_syscall(2): its number is
+ * gone from the registers. It is the one that the last checkpoint found the
+ * thread in, at the same place with the same arguments; or what stands before
+ * the system call instruction: mov $nr, %eax.
+ */
+static uint64_t restarted_call(struct look *l, const struct image_proc *p, pid_t pid,
+			       const struct image_thread *t)
+{
+	enum { MOV_EAX = 0xb8, MOV_BYTES = 5, SYSCALL_BYTES = 2 };
+	int before = image_find_key(l->parent, p->key);
+	const struct vec *threads = before < 0 ? NULL : &image_proc(l->parent, before)->threads;
+	for (size_t i = 0; threads && i < threads->n; i++) {
+		const struct image_thread *was = vec_at(threads, i);
+		if (was->tid == t->tid && was->regs.rip == t->regs.rip &&
+		    was->regs.rsp == t->regs.rsp && was->regs.rdi == t->regs.rdi &&
+		    was->regs.rsi == t->regs.rsi && has_restart_block(was->regs.orig_rax))
+			return was->regs.orig_rax;
+	}
+	uint8_t code[MOV_BYTES];
+	uint32_t nr;
+	if (sys_vm_read(pid, t->regs.rip - SYSCALL_BYTES - MOV_BYTES, code, sizeof(code)) ||
+	    code[0] != MOV_EAX)
+		return SYS_restart_syscall;
+	memcpy(&nr, code + 1, sizeof(nr));
+	return has_restart_block(nr) ? nr : SYS_restart_syscall;
+}
+
 /*
  * A process that is restored as stopped stops inside the puppet, just before
  * it would return to its own code. Until somebody continues it, its threads
@@ -164,6 +199,8 @@ static int look_threads(struct look *l, int i, struct err *e)
 		if (!t)
 			return err_set(e, ENOMEM, "out of memory");
 		int r = look_thread(l, f, ft, t);
+		if (t->regs.orig_rax == SYS_restart_syscall)
+			t->regs.orig_rax = restarted_call(l, p, f->pid, t);
 		if (r == 0 && ft->stop == FREEZE_GROUP && threads_in_puppet(ft))
 			r = look_at_gate(l, p, t);
 		if (r < 0)
