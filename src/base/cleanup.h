@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define scoped(fn) __attribute__((cleanup(fn)))
+/* unused: some are held for the scope alone */
+#define scoped(fn) __attribute__((cleanup(fn), unused))
 #define scoped_fd scoped(cleanup_fd)
 #define scoped_free scoped(cleanup_free)
 #define must_check __attribute__((warn_unused_result))

@@ -4,7 +4,7 @@
 #include <pthread.h>
 
 static pthread_mutex_t robust, plain = PTHREAD_MUTEX_INITIALIZER;
-static volatile bool locked, stop, waiting;
+static volatile bool locked, waiting;
 static volatile unsigned turns;
 
 static void *owner(void *arg)
