@@ -165,6 +165,20 @@ static void start_leases(struct box *b)
 		loop_timer_set(&b->loop, &b->idle_lease, clock_now_ns() + b->spec.idle_timeout_ns);
 }
 
+/* What the user should know: of the base, and of limits asked for in vain. */
+static char *notice_of(const struct box *b)
+{
+	const char *base = b->image.notice ? b->image.notice : "";
+	const char *limits = limits_missing(b->engine.limits);
+	bool asked = b->spec.memory_bytes || b->spec.cpus_milli || b->spec.pids_max;
+	if (!asked || !*limits)
+		return *base ? strdup(base) : NULL;
+	char *both = NULL;
+	if (asprintf(&both, "%s%s%s", base, *base ? "; " : "", limits) < 0)
+		return NULL;
+	return both;
+}
+
 int method_create(struct request *rq, json_t **result, struct err *e)
 {
 	struct box *b = rq->box;
@@ -188,8 +202,9 @@ int method_create(struct request *rq, json_t **result, struct err *e)
 		return r;
 	}
 	start_leases(b);
+	scoped_free char *notice = notice_of(b);
 	*result = json_pack("{s:s, s:s, s:o, s:o, s:s?}", "name", b->place.name, "id", b->id,
 			    "total_ms", json_ms(times.total_ns), "stages", stages_json(&times),
-			    "notice", b->image.notice);
+			    "notice", notice);
 	return 0;
 }

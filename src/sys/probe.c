@@ -77,8 +77,8 @@ const struct sys_feature_text sys_feature_table[SYS_F_COUNT] = {
 	[SYS_F_USERNS] = { "userns", "sandboxes for ordinary users",
 		"only root can make sandboxes", false },
 	[SYS_F_SUSPEND_SECCOMP] = { "suspend_seccomp",
-		"saves processes with seccomp filters of their own",
-		"such processes are refused", false },
+		"looks at processes with seccomp filters of their own",
+		"nothing is missing: such processes are refused anyhow", false },
 };
 
 /* Each returns 0 for yes, or the errno value that said no. */

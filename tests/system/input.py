@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
-from keeper import HEADER, JSON, Keeper
+from keeper import HEADER, JSON, Keeper, Tool
 from ground import Ground, Skip, check, equal, refused, test
 
 
@@ -144,3 +144,14 @@ def doctor_says_what_works(g: Ground) -> None:
     done = g.tool.run("doctor")
     check(done.returncode in (0, 1), done.stderr)
     check(len(done.stdout.splitlines()) > 5, done.stdout)
+
+
+@test
+def limits_asked_for_in_vain_are_told(g: Ground) -> None:
+    tool = Tool(g.build, {**g.env, "MULLIGAN_MASK": "cgroup,cgroup_v1,cgroup_v2"})
+    asked = tool.run("create", "one", "--memory", "100m")
+    equal(asked.returncode, 0)
+    check("limits on memory" in asked.stderr, f"said {asked.stderr!r}")
+    silent = tool.run("create", "two")
+    equal((silent.returncode, silent.stderr), (0, ""))
+    equal(tool.run("rm", "--all").returncode, 0)
