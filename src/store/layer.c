@@ -149,6 +149,8 @@ void layer_discard(struct store *s, struct layer *l)
 		}
 	}
 	int r = sys_renameat2(layers, l->id, store_trash_fd(s), l->id, 0);
+	if (r)
+		r = sys_renameat2(layers, l->id, store_trash_fd(s), l->id, 0);
 	(void)r;
 	layer_unref(l);
 }
