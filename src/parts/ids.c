@@ -33,14 +33,6 @@ static int look_ids(struct look *l, int i, struct err *e)
 	return 0;
 }
 
-static bool has_pid(const struct tree_image *im, pid_t pid)
-{
-	vec_each(struct image_proc, p, &im->procs)
-		if (p->pid == pid)
-			return true;
-	return false;
-}
-
 static int add_ghost(struct tree_image *im, pid_t pid, pid_t sid, int parent)
 {
 	struct image_proc *g = vec_add(&im->procs);
@@ -60,14 +52,14 @@ int ids_add_ghosts(struct tree_image *im, struct err *e)
 	for (size_t i = 0; i < n; i++) {
 		struct image_proc p = *image_proc(im, (int)i);
 		int r = 0;
-		if (!has_pid(im, p.sid)) {
+		if (image_find_pid(im, p.sid) == IMAGE_NONE) {
 			if (p.parent != IMAGE_NONE && image_proc(im, p.parent)->sid != p.sid)
 				return look_refuse(e, &p, -1,
 						   "the leader of its session is gone and its "
 						   "parent is of another session");
 			r = add_ghost(im, p.sid, p.sid, IMAGE_NONE);
 		}
-		if (!r && !has_pid(im, p.pgid))
+		if (!r && image_find_pid(im, p.pgid) == IMAGE_NONE)
 			r = add_ghost(im, p.pgid, p.sid, p.parent);
 		if (r)
 			return err_set(e, ENOMEM, "out of memory");

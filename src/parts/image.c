@@ -70,6 +70,14 @@ int image_find_key(const struct tree_image *im, uint64_t key)
 	return IMAGE_NONE;
 }
 
+int image_find_pid(const struct tree_image *im, pid_t pid)
+{
+	vec_each(struct image_proc, p, &im->procs)
+		if (p->pid == pid)
+			return (int)(p - (struct image_proc *)im->procs.data);
+	return IMAGE_NONE;
+}
+
 uint64_t image_mapped_bytes(const struct tree_image *im)
 {
 	uint64_t bytes = 0;

@@ -36,7 +36,6 @@ enum image_vma_kind {
 	VMA_FILE_SHARED = 3,	/* shared mapping of a file of the sandbox */
 	VMA_SHM = 4,		/* shared anonymous memory, memfd */
 	VMA_VDSO = 5,		/* vvar, vvar_vclock, vdso */
-	VMA_PUPPET = 6,		/* ours, left by a restore: not saved */
 };
 
 struct image_vma {
@@ -46,7 +45,6 @@ struct image_vma {
 	enum image_vma_kind kind;
 	int prot;		/* PROT_* */
 	bool grows_down;
-	bool noreserve;
 	bool tracked;		/* dirty tracking armed at this checkpoint */
 	bool has_anon;		/* written pages are in the template */
 	uint32_t born;		/* depth of the checkpoint that mapped it afresh
@@ -249,6 +247,9 @@ static inline struct image_pipe *image_pipe(const struct tree_image *im, int i)
 
 /* Index of the process with this key, or IMAGE_NONE. */
 int image_find_key(const struct tree_image *im, uint64_t key);
+
+/* Index of the process with this pid inside the sandbox, or IMAGE_NONE. */
+int image_find_pid(const struct tree_image *im, pid_t pid);
 
 /* Bytes that a process's private mappings span, the tree's in all. */
 uint64_t image_mapped_bytes(const struct tree_image *im);

@@ -8,18 +8,11 @@
 #include <linux/futex.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "sys/proc.h"
 #include "sys/uffd.h"
 #include "template/dump.h"
-
-static int find_pid(const struct tree_image *im, pid_t ns_pid)
-{
-	for (size_t i = 0; i < im->procs.n; i++)
-		if (image_proc(im, (int)i)->pid == ns_pid)
-			return (int)i;
-	return IMAGE_NONE;
-}
 
 /* Walk the children of a host pid; -errno. */
 static int walk(struct build *b, struct procfs *procfs, pid_t host_pid)
@@ -31,7 +24,7 @@ static int walk(struct build *b, struct procfs *procfs, pid_t host_pid)
 		struct procfs_status status;
 		if (procfs_status(procfs, pid, 0, &status) < 0)
 			continue;
-		int index = find_pid(b->image, status.ns_pid[status.n_ns - 1]);
+		int index = image_find_pid(b->image, status.ns_pid[status.n_ns - 1]);
 		if (index != IMAGE_NONE)
 			((struct built_proc *)vec_at(&b->procs, (size_t)index))->host_pid = pid;
 		r = walk(b, procfs, pid);
@@ -73,6 +66,34 @@ static int take_proc(struct build *b, int i, struct procfs *procfs, struct err *
 	return b->options->track ? take_uffd(b, i, t, procfs, e) : 0;
 }
 
+static bool all_found(const struct build *b)
+{
+	for (size_t i = 0; i < b->procs.n; i++)
+		if (image_proc(b->image, (int)i)->state == PROC_LIVE &&
+		    !((struct built_proc *)vec_at(&b->procs, i))->host_pid)
+			return false;
+	return true;
+}
+
+/*
+ * A ghost that ends while the tree is walked hands its children to PID 1,
+ * whose own were read before: such a child is in neither list. Look again.
+ */
+static int walk_until_found(struct build *b, struct procfs *procfs)
+{
+	enum { TRIES = 200 };
+	for (int i = 0; i < TRIES; i++) {
+		int r = walk(b, procfs, b->in->pid1);
+		if (r && r != -ESRCH)
+			return r;
+		if (all_found(b))
+			return 0;
+		struct timespec wait = { 0, 1000000 };
+		nanosleep(&wait, NULL);
+	}
+	return 0;	/* take_proc() says which one is missing */
+}
+
 int build_track(struct build *b, struct err *e)
 {
 	struct pup_status *s = prog_status(&b->arena);
@@ -86,7 +107,7 @@ int build_track(struct build *b, struct err *e)
 	int r = build_await(b, &s->word[word], live, "its processes", e);
 	if (r)
 		return r;
-	r = walk(b, procfs, b->in->pid1);
+	r = walk_until_found(b, procfs);
 	if (r)
 		return err_set(e, -r, "list the restored processes: %s", strerror(-r));
 	for (int i = 0; i < (int)b->image->procs.n; i++) {

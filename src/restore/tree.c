@@ -43,21 +43,13 @@ static uint64_t word_address(struct build *b, int word)
 	return prog_remote(&b->arena, &prog_status(&b->arena)->word[word]);
 }
 
-static int find_pid(const struct tree_image *im, pid_t pid)
-{
-	for (size_t i = 0; i < im->procs.n; i++)
-		if (image_proc(im, (int)i)->pid == pid)
-			return (int)i;
-	return IMAGE_NONE;
-}
-
 /* Who must fork process i: see above. */
 static int forker(const struct tree_image *im, int i)
 {
 	const struct image_proc *p = image_proc(im, i);
 	if (p->parent != IMAGE_NONE || p->sid == p->pid)
 		return p->parent;
-	int leader = find_pid(im, p->sid);
+	int leader = image_find_pid(im, p->sid);
 	if (leader == IMAGE_NONE || image_proc(im, leader)->state == PROC_LIVE)
 		return p->parent;
 	return leader;
