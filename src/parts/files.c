@@ -9,7 +9,7 @@
  * (open.c) and passes them to PID 1, which forks the tree; each process puts
  * its descriptors in place and closes the rest.
  */
-#include "parts/files.h"
+#include "parts/kind.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -41,76 +41,39 @@ static const struct part_mount *find_mount(const struct look *l, uint64_t mnt_id
 	return NULL;
 }
 
-/* Devices that are the same wherever they are opened. */
-static bool is_plain_device(dev_t rdev)
+static bool tells_of_a_process(const char *link)
 {
-	/* null, zero, full, random, urandom: Documentation/admin-guide/devices.txt */
-	unsigned int minor_number = minor(rdev);
-	return major(rdev) == 1 && (minor_number == 3 || minor_number == 5 || minor_number == 7 ||
-				    minor_number == 8 || minor_number == 9);
+	return !strncmp(link, "/proc/", 6) && isdigit((unsigned char)link[6]);
 }
 
-static int classify_path(struct look *l, const struct procfs_fd *fd, const char *link,
-			 struct image_file *f, const char **why)
+/* Why no kind has taken it. */
+static const char *why_not(const struct kind_look *at, const struct image_file *f)
 {
-	const struct part_mount *m = find_mount(l, fd->mnt_id);
-	f->mount = m ? m->index : IMAGE_NONE;
-	if (f->flags & O_PATH)
-		f->kind = m ? FILE_PATH : FILE_NODE;
-	else if (S_ISCHR(fd->mode) && is_plain_device(fd->rdev)) {
-		f->kind = FILE_NODE;
-	} else if (S_ISCHR(fd->mode) || S_ISBLK(fd->mode)) {
-		*why = "a terminal or another device";
-	} else if (S_ISREG(fd->mode) && fd->nlink == 0) {
-		f->kind = FILE_UNLINKED;
-		if (!strncmp(link, "/memfd:", 7))
-			*why = "a memfd";
-	} else if (fd->nlink == 0) {
-		*why = "a directory or socket that was deleted";
-	} else if (S_ISFIFO(fd->mode)) {
-		f->kind = FILE_FIFO;
-	} else if (S_ISSOCK(fd->mode)) {
-		*why = "a socket";
-	} else {
-		f->kind = m ? FILE_PATH : FILE_NODE;
-	}
-	/* before the tree is made again there is no such process */
-	if (!m && !strncmp(link, "/proc/", 6) && isdigit((unsigned char)link[6]))
-		*why = "what /proc tells of a process";
-	if (f->kind == FILE_FIFO && !m)
-		*why = "a FIFO on a file system outside the checkpoint";
-	return 0;
+	bool opened = !(f->flags & O_PATH);
+	if (!strncmp(at->link, "socket:[", 8) || S_ISSOCK(f->mode))
+		return "a socket";
+	if (!strncmp(at->link, "anon_inode:", 11))
+		return at->link;
+	if (f->mount == IMAGE_NONE && tells_of_a_process(at->link))
+		return "what /proc tells of a process";
+	if (opened && (S_ISCHR(f->mode) || S_ISBLK(f->mode)))
+		return "a terminal or another device";
+	if (opened && S_ISFIFO(f->mode))
+		return "a FIFO on a file system outside the checkpoint";
+	if (opened && S_ISREG(f->mode) && !strncmp(at->link, "/memfd:", 7))
+		return "a memfd";
+	return at->fd->nlink == 0 ? "something that was deleted" : "a file of an unknown kind";
 }
 
-static int classify_eventfd(struct image_file *f, const char *info)
+static int look_kind(const struct kind_look *at, struct image_file *f, struct err *e)
 {
-	const char *count = procfs_field(info, "eventfd-count");
-	const char *semaphore = procfs_field(info, "eventfd-semaphore");
-	f->kind = FILE_EVENTFD;
-	f->count = count ? strtoull(count, NULL, 16) : 0;
-	f->semaphore = semaphore && atoi(semaphore) == 1;
-	return 0;
-}
-
-/* Kind of a description; *why when it cannot be saved. */
-static int classify(struct look *l, const struct procfs_fd *fd, const char *link,
-		    const struct procfs_fdinfo *info, struct image_file *f, const char **why)
-{
-	if (!strncmp(link, "pipe:[", 6)) {
-		f->kind = FILE_PIPE;
-		return 0;
+	for (size_t i = 0; i < kind_count; i++) {
+		if (!kind_table[i]->is(at, f))
+			continue;
+		f->kind = kind_table[i]->kind;
+		return kind_table[i]->look ? kind_table[i]->look(at, f, e) : 0;
 	}
-	if (!strcmp(link, "anon_inode:[eventfd]"))
-		return classify_eventfd(f, info->rest);
-	if (!strncmp(link, "socket:[", 8)) {
-		*why = "a socket";
-		return 0;
-	}
-	if (!strncmp(link, "anon_inode:", 11)) {
-		*why = link;
-		return 0;
-	}
-	return classify_path(l, fd, link, f, why);
+	return kind_refuse(at, why_not(at, f), e);
 }
 
 static int add_lock(struct image_file *f, const char *line)
@@ -172,26 +135,24 @@ static int new_file(struct look *l, const struct image_proc *p, const struct fro
 				  .dev = fd->dev,
 				  .ino = fd->ino,
 				  .locks = VEC_INIT(struct image_lock) };
-	const char *why = NULL;
-	r = classify(l, fd, link, &info, f, &why);
-	if (!why && (f->flags & O_ASYNC))
-		why = "a descriptor that sends signals (O_ASYNC)";
-	if (why)
-		return look_refuse(e, p, fd->fd, "%s cannot be saved yet (%s)", why, link);
+	const struct part_mount *m = find_mount(l, fd->mnt_id);
+	f->mount = m ? m->index : IMAGE_NONE;
+	int index = (int)l->image->files.n - 1;
+	const struct kind_look at = { l, p, fp, fd, link, &info, index };
+	if (f->flags & O_ASYNC)
+		return kind_refuse(&at, "a descriptor that sends signals (O_ASYNC)", e);
 	r = look_locks(&info, fp->ns_pid, f);
 	if (r == -EOPNOTSUPP)
 		return look_refuse(e, p, fd->fd, "a lease (%s)", link);
 	f->path = strdup(link);
 	if (r || !f->path)
 		return err_set(e, ENOMEM, "out of memory");
+	r = look_kind(&at, f, e);
+	if (r < 0)
+		return r;
 	f->carry = f->kind == FILE_PATH && S_ISREG(f->mode) && !(f->flags & O_PATH) &&
 		   (f->flags & O_ACCMODE) != O_RDONLY;
-	int index = (int)l->image->files.n - 1;
-	if (f->kind == FILE_PIPE || f->kind == FILE_FIFO)
-		r = pipes_look(l, p, fp, fd->fd, index, e);
-	else if (f->kind == FILE_UNLINKED)
-		r = unlinked_look(l, p, fp, fd->fd, index, e);
-	return r < 0 ? r : index;
+	return index;
 }
 
 static int look_fd(struct look *l, struct image_proc *p, const struct frozen_proc *fp,

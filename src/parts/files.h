@@ -12,14 +12,6 @@ int files_max_fd(const struct tree_image *im);
  */
 void files_load_end(struct load *l);
 
-/* One end of a pipe or FIFO: find or make its image_pipe, save its queue. */
-must_check int pipes_look(struct look *l, const struct image_proc *p,
-			  const struct frozen_proc *fp, int fd, int file, struct err *e);
-
-/* An unlinked file: copy its contents into the image. */
-must_check int unlinked_look(struct look *l, const struct image_proc *p,
-			     const struct frozen_proc *fp, int fd, int file, struct err *e);
-
 /* The keeper's end of a command's stream, made by files_open(). */
 struct files_outer {
 	uint64_t command;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "parts/kind.h"
 #include "parts/stagemap.h"
 
 void image_init(struct tree_image *im)
@@ -35,8 +36,9 @@ static void file_deinit(struct image_file *f)
 {
 	free(f->path);
 	vec_deinit(&f->locks);
-	if (f->kind == FILE_UNLINKED && f->content_fd >= 0)
-		close(f->content_fd);
+	const struct file_kind *kind = kind_of(f->kind);
+	if (kind && kind->free)
+		kind->free(f);
 }
 
 void image_deinit(struct tree_image *im)

@@ -2,17 +2,21 @@
  * unlinked.c - open files that have no name left: their bytes go with the
  * image, in a memfd that keeps holes.
  */
-#include "parts/files.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "parts/kind.h"
 #include "parts/unlinked.h"
 #include "sys/fd.h"
 #include "sys/file.h"
+#include "sys/lookup.h"
+
+#ifndef O_TMPFILE
+#define O_TMPFILE (020000000 | O_DIRECTORY)
+#endif
 
 static int copy_bytes(int from, int to, off_t start, off_t end)
 {
@@ -58,12 +62,17 @@ int unlinked_copy(int from, int to)
 	return 0;
 }
 
-int unlinked_look(struct look *l, const struct image_proc *p, const struct frozen_proc *fp, int fd,
-		  int file, struct err *e)
+static bool is_unlinked(const struct kind_look *at, const struct image_file *f)
 {
-	struct image_file *f = image_file(l->image, file);
+	return !(f->flags & O_PATH) && S_ISREG(f->mode) && at->fd->nlink == 0 &&
+	       strncmp(at->link, "/memfd:", 7) != 0;
+}
+
+static int look_unlinked(const struct kind_look *at, struct image_file *f, struct err *e)
+{
+	struct look *l = at->l;
 	/* two descriptions of one unlinked file share its bytes */
-	for (int i = 0; i < file; i++) {
+	for (int i = 0; i < at->file; i++) {
 		const struct image_file *other = image_file(l->image, i);
 		if (other->kind != FILE_UNLINKED || other->ino != f->ino || other->dev != f->dev ||
 		    other->twin != IMAGE_NONE)
@@ -72,18 +81,67 @@ int unlinked_look(struct look *l, const struct image_proc *p, const struct froze
 		return 0;
 	}
 	char name[32];
-	snprintf(name, sizeof(name), "fd/%d", fd);
-	scoped_fd int from = procfs_openat(l->procfs, fp->pid, 0, name, O_RDONLY | O_CLOEXEC);
+	snprintf(name, sizeof(name), "fd/%d", at->fd->fd);
+	scoped_fd int from = procfs_openat(l->procfs, at->fp->pid, 0, name, O_RDONLY | O_CLOEXEC);
 	if (from < 0)
-		return look_refuse(e, p, fd, "read the unlinked file %s: %s", f->path,
+		return look_refuse(e, at->p, at->fd->fd, "read the unlinked file %s: %s", at->link,
 				   strerror(-from));
 	scoped_fd int to = sys_memfd("mulligan-unlinked", 0);
 	if (to < 0)
 		return err_set(e, -to, "memfd_create: %s", strerror(-to));
 	int r = unlinked_copy(from, to);
 	if (r)
-		return look_refuse(e, p, fd, "copy the unlinked file %s: %s", f->path,
+		return look_refuse(e, at->p, at->fd->fd, "copy the unlinked file %s: %s", at->link,
 				   strerror(-r));
 	f->content_fd = take_fd(&to);
 	return 0;
 }
+
+/* The file behind fd once more, as f had it. */
+static int open_again(int fd, const struct image_file *f)
+{
+	scoped_fd int again = sys_reopen(fd, f->flags & (O_ACCMODE | O_APPEND | O_NONBLOCK));
+	if (again < 0)
+		return again;
+	int64_t at = sys_lseek(again, (int64_t)f->pos, SEEK_SET);
+	return at < 0 ? (int)at : take_fd(&again);
+}
+
+static int make_unlinked(struct files_open *o, const struct image_file *f)
+{
+	if (f->twin != IMAGE_NONE)
+		return open_again(*kind_fd(o, f->twin), f);
+	scoped_fd int rw = kind_open_in_root(o, "/tmp", O_TMPFILE | O_RDWR);
+	if (rw < 0) {
+		/* no O_TMPFILE on this overlay (before 6.3): the image's own copy */
+		rw = sys_memfd("unlinked", 0);
+		if (rw < 0)
+			return rw;
+	}
+	int r = unlinked_copy(f->content_fd, rw);
+	if (r == 0)
+		r = sys_fchmod(rw, f->mode & 07777);
+	return r ? r : open_again(rw, f);
+}
+
+static int open_unlinked(struct files_open *o, int file)
+{
+	int fd = make_unlinked(o, image_file(o->image, file));
+	if (fd < 0)
+		return fd;
+	*kind_fd(o, file) = fd;
+	return 0;
+}
+
+static void free_unlinked(struct image_file *f)
+{
+	cleanup_fd(&f->content_fd);
+}
+
+const struct file_kind kind_unlinked = {
+	.kind = FILE_UNLINKED,
+	.is = is_unlinked,
+	.look = look_unlinked,
+	.open = open_unlinked,
+	.free = free_unlinked,
+};
