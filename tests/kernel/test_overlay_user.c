@@ -12,102 +12,13 @@
 #include <unistd.h>
 
 #include "kernel/facts.h"
+#include "kernel/stack.h"
 
 /* <sys/mount.h> clashes with <linux/mount.h> in glibc 2.36 */
 int mount(const char *, const char *, const char *, unsigned long, const void *);
 int umount2(const char *, int);
 
-enum { FSCONFIG_BY_FD = 5, DETACH = 2, BIND = 4096, RUNS = 20, HIGHEST = 128 };
-
-static int sys_fsopen(const char *type)
-{
-	return (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC);
-}
-
-static int sys_fsconfig(int fd, unsigned command, const char *key, const void *value, int aux)
-{
-	return (int)syscall(SYS_fsconfig, fd, command, key, value, aux);
-}
-
-static int open_dir(const char *path)
-{
-	return (int)t_sys(open(path, O_PATH | O_DIRECTORY | O_CLOEXEC));
-}
-
-/* Make DIR/layerN/{fs,work}; the path of its fs. */
-static const char *layer_path(char *out, size_t len, int n, const char *part)
-{
-	snprintf(out, len, "%s/layer%d/%s", t_tmpdir(), n, part);
-	return out;
-}
-
-static void layer_make(int n)
-{
-	char path[600];
-	snprintf(path, sizeof(path), "%s/layer%d", t_tmpdir(), n);
-	t_sys(mkdir(path, 0755));
-	t_sys(mkdir(layer_path(path, sizeof(path), n, "fs"), 0755));
-	t_sys(mkdir(layer_path(path, sizeof(path), n, "work"), 0755));
-}
-
-static void write_text(const char *path, const char *text)
-{
-	int fd = (int)t_sys(open(path, O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0644));
-	t_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-	close(fd);
-}
-
-static bool file_says(const char *path, const char *text)
-{
-	char have[64] = "";
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	ssize_t n = read(fd, have, sizeof(have) - 1);
-	close(fd);
-	return n >= 0 && strcmp(have, text) == 0;
-}
-
-/* Give a layer to an overlay: by descriptor (6.13), else by path (6.5). */
-static void add_layer(int fs, const char *key, const char *path)
-{
-	int fd = open_dir(path);
-	int r = sys_fsconfig(fs, FSCONFIG_BY_FD, key, NULL, fd);
-	if (r < 0)
-		r = sys_fsconfig(fs, FSCONFIG_SET_STRING, key, path, 0);
-	close(fd);
-	if (r < 0 && errno == EINVAL)
-		t_skip("overlayfs without '%s' (needs Linux 6.5)", key);
-	t_sys(r);
-}
-
-/*
- * A detached overlay: upper = layer top, below it n_lowers layers from number
- * newest down, and base below all unless NULL. -1 and errno when refused.
- */
-static int overlay(int top, int newest, int n_lowers, const char *base)
-{
-	char path[600];
-	int fs = sys_fsopen("overlay");
-	if (fs < 0)
-		t_skip("no overlayfs for ordinary users: %s", strerror(errno));
-	for (int n = newest; n > newest - n_lowers; n--)
-		add_layer(fs, "lowerdir+", layer_path(path, sizeof(path), n, "fs"));
-	if (base)
-		add_layer(fs, "lowerdir+", base);
-	add_layer(fs, "upperdir", layer_path(path, sizeof(path), top, "fs"));
-	add_layer(fs, "workdir", layer_path(path, sizeof(path), top, "work"));
-	t_sys(sys_fsconfig(fs, FSCONFIG_SET_FLAG, "userxattr", NULL, 0));
-	t_sys(sys_fsconfig(fs, FSCONFIG_SET_FLAG, "volatile", NULL, 0));
-	t_sys(sys_fsconfig(fs, FSCONFIG_SET_STRING, "index", "off", 0));
-	int mnt = -1;
-	if (sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
-		mnt = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
-	int saved = errno;
-	close(fs);
-	errno = saved;
-	return mnt;
-}
+enum { DETACH = 2, BIND = 4096, RUNS = 20, HIGHEST = 128 };
 
 static void attach(int mnt, const char *to)
 {
@@ -135,12 +46,12 @@ TEST(stack_of_layers_mounts_as_ordinary_user, .timeout_s = 60)
 	char what[64];
 	enter();
 	for (int n = 1; n <= HIGHEST + 4 * RUNS; n++)
-		layer_make(n);
+		stack_layer_make(n);
 	int upper = HIGHEST + 1;
 	for (int h = 0; h < 4; h++) {
 		for (int i = 0; i < RUNS; i++) {
 			double start = fact_now_us();
-			int mnt = (int)t_sys(overlay(upper++, HIGHEST, heights[h], NULL));
+			int mnt = (int)t_sys(stack_overlay(upper++, HIGHEST, heights[h], NULL));
 			us[i] = fact_now_us() - start;
 			close(mnt);
 		}
@@ -173,12 +84,12 @@ static void __attribute__((noreturn)) guest_main(int in_fd, int out_fd)
 	for (int i = 1; read(in_fd, &c, 1) == 1; i++) {
 		snprintf(name, sizeof(name), "/work/file%d", i);
 		snprintf(text, sizeof(text), "layer %d", i);
-		write_text(name, text);
+		stack_write(name, text);
 		/* all that earlier layers hold is seen through the stack */
 		for (int k = 1; k <= i; k++) {
 			snprintf(name, sizeof(name), "/work/file%d", k);
 			snprintf(text, sizeof(text), "layer %d", k);
-			c = file_says(name, text) ? c : 'n';
+			c = stack_says(name, text) ? c : 'n';
 		}
 		c = access("/proc/self/stat", R_OK) == 0 ? c : 'p';
 		t_sys(write(out_fd, &c, 1));
@@ -243,7 +154,7 @@ static void check_layers(int n)
 		for (int k = 1; k <= n; k++) {
 			snprintf(part, sizeof(part), "fs/work/file%d", k);
 			snprintf(text, sizeof(text), "layer %d", k);
-			bool there = file_says(layer_path(path, sizeof(path), i, part), text);
+			bool there = stack_says(stack_layer_path(path, sizeof(path), i, part), text);
 			if (there != (i == k))
 				t_fail("layer %d: file%d is %s", i, k, there ? "there" : "missing");
 		}
@@ -255,17 +166,17 @@ TEST(rotation_under_a_live_root_as_ordinary_user, .timeout_s = 60)
 	double prepare_us[RUNS], swap_us[RUNS];
 	enter();
 	for (int n = 0; n <= RUNS + 1; n++)
-		layer_make(n);
+		stack_layer_make(n);
 	snprintf(root, sizeof(root), "%s/root", t_tmpdir());
 	t_sys(mkdir(root, 0755));
-	t_sys(mkdir(layer_path(path, sizeof(path), 0, "fs/proc"), 0755));
-	t_sys(mkdir(layer_path(path, sizeof(path), 0, "fs/work"), 0755));
+	t_sys(mkdir(stack_layer_path(path, sizeof(path), 0, "fs/proc"), 0755));
+	t_sys(mkdir(stack_layer_path(path, sizeof(path), 0, "fs/work"), 0755));
 	int own_mntns_fd = (int)t_sys(open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC));
-	struct guest g = guest_start((int)t_sys(overlay(1, 0, 1, NULL)), root);
+	struct guest g = guest_start((int)t_sys(stack_overlay(1, 0, 1, NULL)), root);
 	for (int i = 0; i < RUNS; i++) {
 		guest_write(&g);
 		double start = fact_now_us();
-		int mnt = (int)t_sys(overlay(i + 2, i + 1, i + 2, NULL));
+		int mnt = (int)t_sys(stack_overlay(i + 2, i + 1, i + 2, NULL));
 		prepare_us[i] = fact_now_us() - start;
 		start = fact_now_us();
 		rotate(&g, own_mntns_fd, mnt);
@@ -286,8 +197,8 @@ TEST(rotation_under_a_live_root_as_ordinary_user, .timeout_s = 60)
 TEST(root_of_the_host_is_no_lower_for_ordinary_users)
 {
 	enter();
-	layer_make(0);
-	int mnt = overlay(0, 0, 0, "/");
+	stack_layer_make(0);
+	int mnt = stack_overlay(0, 0, 0, "/");
 	if (mnt >= 0)
 		t_skip("'/' has no submounts here");
 	t_note("lower \"/\": %s", strerror(errno));
@@ -307,10 +218,10 @@ TEST(usr_of_the_host_is_a_lower_and_stays_unwritable_for_ordinary_users)
 	snprintf(root, sizeof(root), "%s/usr", t_tmpdir());
 	t_sys(mkdir(root, 0755));
 	for (int i = 0; i < RUNS; i++)
-		layer_make(i);
+		stack_layer_make(i);
 	for (int i = 0; i < RUNS; i++) {
 		double start = fact_now_us();
-		int mnt = overlay(i, 0, 0, "/usr");
+		int mnt = stack_overlay(i, 0, 0, "/usr");
 		if (mnt < 0 && errno == EINVAL)
 			t_skip("/usr has locked submounts here");
 		t_sys(mnt);
