@@ -78,7 +78,7 @@ GUESTS = [
     Guest("file_offsets"), Guest("file_append", core=True), Guest("file_unlinked"),
     Guest("file_map_shared"), Guest("file_locks"), Guest("file_meta"),
     Guest("dir_half_read"), Guest("cwd_umask"), Guest("dev_files"),
-    Guest("rlimits"), Guest("credentials", root=True),
+    Guest("rlimits"), Guest("scheduling"), Guest("credentials", root=True),
     Guest("sessions"), Guest("zombies"), Guest("tree_deep", core=True), Guest("daemon"),
     Guest("run_programs"),
     *kinds("sleep_left", "nanosleep poll absolute"),

@@ -22,6 +22,7 @@ static void proc_deinit(struct image_proc *p)
 {
 	vec_each(struct image_thread, t, &p->threads) {
 		free(t->xstate);
+		free(t->cpus);
 		vec_deinit(&t->pending);
 	}
 	vec_deinit(&p->threads);

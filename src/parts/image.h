@@ -17,6 +17,7 @@
 #include <sys/user.h>
 
 #include "base/vec.h"
+#include "sys/sched.h"
 
 enum {
 	IMAGE_FILES_MAX = 3328,	/* and processes: slots of PID 1's program */
@@ -78,7 +79,11 @@ struct image_thread {
 	uint32_t xstate_bytes;
 	struct vec pending;	/* siginfo_t, to this thread */
 	int timer_slack;
-	int policy, priority;	/* sched_setscheduler(2) */
+	struct sys_sched_attr sched;
+	int nice;
+	int ioprio;		/* ioprio_set(2) */
+	uint8_t *cpus;		/* sched_setaffinity(2); NULL: as the keeper */
+	uint32_t cpus_bytes;
 };
 
 struct image_sigaction {
@@ -149,7 +154,6 @@ struct image_proc {
 	uint32_t personality;
 	int dumpable;
 	int oom_score_adj;
-	int nice;
 	bool subreaper;
 	int pdeath_signal;
 	int thp_disable;

@@ -1,6 +1,6 @@
 /*
- * misc.c - the small things of a process: umask, personality, nice, out-of-
- * memory score, subreaper, parent-death signal, huge page switch.
+ * misc.c - the small things of a process: umask, personality, out-of-memory
+ * score, subreaper, parent-death signal, huge page switch.
  */
 #include "parts/part.h"
 
@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 
 static int look_misc(struct look *l, int i, struct err *e)
@@ -16,7 +15,6 @@ static int look_misc(struct look *l, int i, struct err *e)
 	struct image_proc *p = look_proc(l, i);
 	const struct frozen_proc *f = frozen_proc(l->frozen, (size_t)i);
 	p->umask = l->status.umask;
-	p->nice = (int)f->stat.nice;
 	int r = procfs_oom_score_adj(l->procfs, f->pid, &p->oom_score_adj);
 	if (r == 0)
 		r = procfs_personality(l->procfs, f->pid, &p->personality);
@@ -69,9 +67,7 @@ static void load_misc(struct load *l)
 	prog_sys(l->prog, SYS_umask, p->umask);
 	if (p->personality)
 		prog_sys(l->prog, SYS_personality, p->personality);
-	if (p->nice != getpriority(PRIO_PROCESS, 0))
-		prog_sys(l->prog, SYS_setpriority, PRIO_PROCESS, 0, (uint64_t)p->nice);
-	if (p->oom_score_adj != l->own_oom_score)
+	if (p->oom_score_adj != l->own->oom_score_adj)
 		load_oom_score(l, p->oom_score_adj);
 	if (p->subreaper)
 		prog_sys(l->prog, SYS_prctl, PR_SET_CHILD_SUBREAPER, 1);

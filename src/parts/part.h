@@ -21,6 +21,7 @@
 
 #include "base/err.h"
 #include "parts/image.h"
+#include "parts/own.h"
 #include "puppet/prog.h"
 #include "task/freeze.h"
 
@@ -92,7 +93,7 @@ struct load {
 	int proc;			/* index in the image */
 	unsigned int file_slot;		/* slot of image.files[0] */
 	unsigned int fd_base;		/* received descriptors lie from here on */
-	int own_oom_score;		/* the keeper's, which PID 1 has */
+	const struct own_settings *own;	/* what PID 1 has of the keeper's */
 	bool keep_groups;		/* setgroups is denied here */
 	bool track;			/* arm dirty tracking: two rendezvous */
 };
@@ -107,7 +108,7 @@ struct part {
 };
 
 extern const struct part part_ids, part_memory, part_threads, part_signals,
-	part_timers, part_files, part_cwd, part_limits, part_misc, part_cred;
+	part_timers, part_files, part_cwd, part_limits, part_misc, part_sched, part_cred;
 
 extern const struct part *const part_table[];
 extern const size_t part_count;

@@ -12,7 +12,8 @@
  */
 const struct part *const part_table[] = {
 	&part_ids,     &part_memory, &part_files,   &part_cwd,	&part_signals,
-	&part_timers,  &part_misc,   &part_limits,  &part_threads, &part_cred,
+	&part_timers,  &part_misc,   &part_limits,  &part_threads, &part_sched,
+	&part_cred,
 };
 const size_t part_count = sizeof(part_table) / sizeof(part_table[0]);
 

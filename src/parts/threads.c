@@ -12,7 +12,6 @@
 #include "parts/threads.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -21,10 +20,6 @@
 #include "parts/frame.h"
 #include "parts/part.h"
 #include "sys/proc.h"
-
-#ifndef SCHED_DEADLINE
-#define SCHED_DEADLINE 6	/* sched(7); not in glibc */
-#endif
 
 bool threads_in_puppet(const struct frozen_thread *ft)
 {
@@ -45,17 +40,6 @@ static int look_xstate(struct image_thread *t, pid_t tid)
 	return 0;
 }
 
-static int look_policy(struct image_thread *t, pid_t tid)
-{
-	struct sched_param param;
-	t->policy = sched_getscheduler(tid);
-	if (t->policy < 0 || sched_getparam(tid, &param))
-		return -errno;
-	t->priority = param.sched_priority;
-	/* a deadline needs more than a priority to be set again */
-	return (t->policy & ~SCHED_RESET_ON_FORK) == SCHED_DEADLINE ? -EOPNOTSUPP : 0;
-}
-
 static int look_thread(struct look *l, const struct frozen_proc *f,
 		       const struct frozen_thread *ft, struct image_thread *t)
 {
@@ -68,9 +52,6 @@ static int look_thread(struct look *l, const struct frozen_proc *f,
 	if (r < 0)
 		return r;
 	r = sys_ptrace_get_sigmask(ft->tid, &t->mask);
-	if (r < 0)
-		return r;
-	r = look_policy(t, ft->tid);
 	if (r < 0)
 		return r;
 	struct sys_rseq rseq;
@@ -92,8 +73,10 @@ static int look_thread(struct look *l, const struct frozen_proc *f,
 		*kept = ft->kept;
 	}
 	uint64_t slack;
-	if (procfs_timerslack(l->procfs, ft->tid, &slack) == 0)
-		t->timer_slack = (int)slack;
+	r = procfs_timerslack(l->procfs, ft->tid, &slack);
+	if (r < 0)
+		return r;
+	t->timer_slack = (int)slack;
 	r = procfs_read(l->procfs, f->pid, ft->tid, "comm");
 	if (r < 0)
 		return r;
@@ -254,9 +237,6 @@ static void load_thread(struct load *l, const struct image_thread *t)
 		prog_sys(p, SYS_arch_prctl, 0x1001 /* ARCH_SET_GS */, t->gs_base);
 	prog_sys(p, SYS_prctl, PR_SET_NAME,
 		 prog_data(p->arena, t->comm, sizeof(t->comm)));
-	if (t->policy != SCHED_OTHER)
-		prog_sys(p, SYS_sched_setscheduler, 0, (uint64_t)t->policy,
-			 prog_data(p->arena, &t->priority, sizeof(t->priority)));
 	if (t->timer_slack)
 		prog_sys(p, SYS_prctl, PR_SET_TIMERSLACK, (uint64_t)t->timer_slack);
 }

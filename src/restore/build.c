@@ -20,7 +20,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -105,13 +104,8 @@ static int run_program(void *ctx, struct err *e)
 	int max = files_max_fd(b->image);
 	b->fd_base = (unsigned int)(max < b->en->next_template_fd ? b->en->next_template_fd :
 								    max + 1);
-	b->own_oom_score = 0;
-	int fd = open("/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
-	char text[16] = "";
-	if (fd >= 0 && read(fd, text, sizeof(text) - 1) > 0)
-		b->own_oom_score = atoi(text);
-	cleanup_fd(&fd);
-	return pid1_write(b, e);
+	r = own_settings_read(freezer_procfs(b->en->freezer), &b->own);
+	return r < 0 ? err_set(e, -r, "read /proc: %s", strerror(-r)) : pid1_write(b, e);
 }
 
 /* A page that the keeper may write and the tree can only read. */

@@ -45,7 +45,7 @@ struct build {
 	unsigned int fd_base;		/* first number for descriptors of ours */
 	unsigned int file_slot;		/* image.files[0] */
 	unsigned int next_slot;		/* free for the programs of the tree */
-	int own_oom_score;
+	struct own_settings own;
 };
 
 /* Write all programs (tree.c, pid1.c). The arena must exist. */

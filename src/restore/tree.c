@@ -311,7 +311,7 @@ static void write_live(struct build *b, struct prog *p, int i)
 			  .proc = i,
 			  .file_slot = b->file_slot,
 			  .fd_base = b->fd_base,
-			  .own_oom_score = b->own_oom_score,
+			  .own = &b->own,
 			  .keep_groups = b->en->keep_groups };
 	for (size_t k = 0; k < part_count; k++) {
 		if (part_table[k] == &part_limits) {
