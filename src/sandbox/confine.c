@@ -1,17 +1,9 @@
 /*
  * confine.c - the default filter, and the capabilities that stay.
  *
- * The filter is what libseccomp makes of confine_calls.c, with a few
- * instructions in front for what its comparisons cannot say safely. The
- * kernel looks only at the low 32 bits of an ioctl's number and of a socket's
- * family, libseccomp compares 64: an "is not" or "is one of" over them could
- * be led around. The front decides on the low halves and falls through:
- *
- *	if the architecture is not ours: on to libseccomp's part (refuses)
- *	ioctl TIOCSTI, TIOCLINUX:	EPERM	(types into a terminal)
- *	socket of a family that is not listed: EAFNOSUPPORT
- *					(vsock reaches the host past every
- *					network namespace)
+ * The filter is what libseccomp makes of confine_calls.c, with the
+ * instructions of confine_args.c in front for what its comparisons cannot say
+ * safely.
  */
 #include "sandbox/confine.h"
 
@@ -50,47 +42,7 @@ uint64_t confine_bounding(void)
 	       CAP(SETPCAP) | CAP(SETUID) | CAP(SYS_CHROOT);
 }
 
-static const uint32_t families[] = {
-	AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET,
-};
-static const uint32_t typing_ioctls[] = {TIOCSTI, TIOCLINUX};
-
-enum {
-	N_FAMILIES = sizeof(families) / sizeof(*families),
-	N_TYPING = sizeof(typing_ioctls) / sizeof(*typing_ioctls),
-	FRONT_MAX = 16 + N_FAMILIES + N_TYPING,
-	USERFAULTFD_USER_ONLY = 1, /* UFFD_USER_MODE_ONLY, Linux 5.11 */
-};
-
-#define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
-#define IS(value, yes, no) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, yes, no)
-#define RETURN_ERRNO(value) BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (value))
-
-/* Write the front into f; returns its length. Jumps count instructions. */
-static size_t write_front(struct sock_filter *f)
-{
-	size_t n = 0;
-	const uint8_t ioctl_len = 1 + N_TYPING + 2;
-	const uint8_t socket_len = 1 + N_FAMILIES + 1;
-	f[n++] = (struct sock_filter)LOAD(arch);
-	f[n++] =
-		(struct sock_filter)IS(AUDIT_ARCH_X86_64, 0, (uint8_t)(3 + ioctl_len + socket_len));
-	f[n++] = (struct sock_filter)LOAD(nr);
-	f[n++] = (struct sock_filter)IS(SYS_ioctl, 1, 0);
-	f[n++] = (struct sock_filter)IS(SYS_socket, ioctl_len, (uint8_t)(ioctl_len + socket_len));
-	/* ioctl */
-	f[n++] = (struct sock_filter)LOAD(args[1]); /* low half */
-	for (uint8_t i = 0; i < N_TYPING; i++)
-		f[n++] = (struct sock_filter)IS(typing_ioctls[i], (uint8_t)(N_TYPING - i), 0);
-	f[n++] = (struct sock_filter)BPF_STMT(BPF_JMP | BPF_JA, 1u + socket_len);
-	f[n++] = (struct sock_filter)RETURN_ERRNO(EPERM);
-	/* socket */
-	f[n++] = (struct sock_filter)LOAD(args[0]);
-	for (uint8_t i = 0; i < N_FAMILIES; i++)
-		f[n++] = (struct sock_filter)IS(families[i], (uint8_t)(N_FAMILIES - i), 0);
-	f[n++] = (struct sock_filter)RETURN_ERRNO(EAFNOSUPPORT);
-	return n;
-}
+enum { USERFAULTFD_USER_ONLY = 1 }; /* UFFD_USER_MODE_ONLY, Linux 5.11 */
 
 static int add_lists(scmp_filter_ctx ctx)
 {
@@ -156,10 +108,11 @@ static int load_rules(struct confine *c, int fd)
 	off_t bytes = lseek(fd, 0, SEEK_END);
 	if (bytes < 0)
 		return -errno;
-	c->insns = calloc(FRONT_MAX + (size_t)bytes / sizeof(*c->insns), sizeof(*c->insns));
+	c->n = confine_front_insns();
+	c->insns = calloc(c->n + (size_t)bytes / sizeof(*c->insns), sizeof(*c->insns));
 	if (!c->insns)
 		return -ENOMEM;
-	c->n = write_front(c->insns);
+	confine_front_write(c->insns);
 	ssize_t n = pread(fd, c->insns + c->n, (size_t)bytes, 0);
 	if (n != bytes)
 		return n < 0 ? -errno : -EIO;

@@ -6,7 +6,7 @@
  * list, and these, on purpose:
  *	clone3			its flags lie in memory; libc falls back to clone
  *	io_uring_*, io_*	rings cannot be checkpointed; callers fall back
- *	landlock_*, memfd_secret, mseal, modify_ldt
+ *	landlock_*, memfd_secret, mseal, modify_ldt, pkey_*
  *				state that cannot be read back or restored
  *	mq_*			queues outlive their processes, and no file of
  *				/proc tells of them
@@ -54,8 +54,7 @@ const int confine_allowed[] = {
 	/* memory */
 	C(brk), C(madvise), C(membarrier), C(memfd_create), C(mincore),
 	C(mlock), C(mlock2), C(mlockall), C(mmap), C(mprotect), C(mremap),
-	C(msync), C(munlock), C(munlockall), C(munmap), C(pkey_alloc),
-	C(pkey_free), C(pkey_mprotect), C(process_madvise),
+	C(msync), C(munlock), C(munlockall), C(munmap), C(process_madvise),
 	C(process_mrelease), C(remap_file_pages),
 	/* processes and threads */
 	C(arch_prctl), C(capget), C(capset), C(execve), C(execveat), C(exit),

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -126,18 +127,26 @@ TEST(filter_allows_all_calls_of_the_puppet)
 	confine_free(c);
 }
 
+static const struct confine_rule *find_rule(int nr)
+{
+	for (size_t i = 0; i < confine_n_rules; i++)
+		if ((int)confine_rules[i].nr == nr)
+			return &confine_rules[i];
+	return NULL;
+}
+
 TEST(filter_follows_its_lists)
 {
 	struct confine *c = new_filter();
 	for (size_t i = 0; i < confine_n_allowed; i++)
-		if (confine_allowed[i] >= 0)
+		if (confine_allowed[i] >= 0 && !find_rule(confine_allowed[i]))
 			t_eq(ask(c, confine_allowed[i], 1, 0), ALLOW);
 	for (size_t i = 0; i < confine_n_refused; i++)
 		t_eq(ask(c, confine_refused[i], 1, 0), ERRNO | EPERM);
 	/* no number is in neither list but by default or by a rule of its own */
 	for (int nr = 0; nr < 600; nr++) {
 		uint32_t r = ask(c, nr, 1, 0);
-		if (r != ALLOW && r != (ERRNO | EPERM))
+		if (r != ALLOW && r != (ERRNO | EPERM) && !find_rule(nr))
 			t_eq(r, ERRNO | ENOSYS);
 	}
 	confine_free(c);
@@ -184,6 +193,71 @@ TEST(filter_looks_at_arguments)
 	t_eq(ask(c, SYS_personality, 0xffffffff, 0), ALLOW);
 	t_eq(ask(c, SYS_personality, ADDR_NO_RANDOMIZE, 0), ALLOW);
 	t_assert(ask(c, SYS_personality, READ_IMPLIES_EXEC, 0) != ALLOW);
+	confine_free(c);
+}
+
+static uint32_t ask_arg(const struct confine *c, const struct confine_rule *r, uint64_t value)
+{
+	size_t n;
+	const struct sock_filter *f = confine_filter(c, &n);
+	struct seccomp_data d = {.nr = (int)r->nr, .arch = AUDIT_ARCH_X86_64};
+	d.args[r->arg] = value;
+	return simulate(f, n, &d);
+}
+
+static bool is_listed(const struct confine_rule *r, uint32_t value)
+{
+	for (size_t i = 0; i < r->n_values; i++)
+		if (r->values[i] == (value & (uint32_t)r->mask))
+			return true;
+	return false;
+}
+
+/* Every value around and far from the listed ones, with a high half, too. */
+TEST(filter_follows_its_rules)
+{
+	struct confine *c = new_filter();
+	for (size_t i = 0; i < confine_n_rules; i++) {
+		const struct confine_rule *r = &confine_rules[i];
+		for (uint32_t k = 0; k < 5000 + r->n_values; k++) {
+			uint32_t value = k < 5000 ? k : r->values[k - 5000];
+			bool good = is_listed(r, value) == (r->kind == CONFINE_ONLY);
+			uint32_t want = good ? (uint32_t)ALLOW : ERRNO | r->error;
+			t_eq(ask_arg(c, r, value), want);
+			t_eq(ask_arg(c, r, value | 0xdeadull << 32), want);
+		}
+	}
+	confine_free(c);
+}
+
+TEST(filter_keeps_settings_away_that_a_restore_would_lose)
+{
+	struct confine *c = new_filter();
+	static const struct {
+		int nr;
+		uint64_t arg[6];
+	} lost[] = {
+		{SYS_prctl, {59 /* PR_SET_SYSCALL_USER_DISPATCH */, 1}},
+		{SYS_prctl, {PR_SET_SPECULATION_CTRL}},
+		{SYS_prctl, {0x53564d41 /* PR_SET_VMA */}},
+		{SYS_arch_prctl, {0x5001 /* ARCH_SHSTK_ENABLE */}},
+		{SYS_arch_prctl, {0x1012 /* ARCH_SET_CPUID */}},
+		{SYS_fcntl, {3, F_NOTIFY}},
+		{SYS_madvise, {0, 4096, MADV_DONTFORK}},
+		{SYS_madvise, {0, 4096, MADV_WIPEONFORK}},
+		{SYS_madvise, {0, 4096, MADV_DONTDUMP}},
+		{SYS_madvise, {0, 4096, 102 /* MADV_GUARD_INSTALL */}},
+		{SYS_process_madvise, {3, 0, 1, MADV_DONTFORK}},
+		{SYS_mmap, {0, 4096, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN, ~0u}},
+		{SYS_mmap, {0, 4096, 3, 8 /* MAP_DROPPABLE */ | MAP_ANONYMOUS, ~0u}},
+	};
+	size_t n;
+	const struct sock_filter *f = confine_filter(c, &n);
+	for (size_t i = 0; i < sizeof(lost) / sizeof(*lost); i++) {
+		struct seccomp_data d = {.nr = lost[i].nr, .arch = AUDIT_ARCH_X86_64};
+		memcpy(d.args, lost[i].arg, sizeof(d.args));
+		t_eq(simulate(f, n, &d), ERRNO | EINVAL);
+	}
 	confine_free(c);
 }
 
