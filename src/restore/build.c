@@ -5,8 +5,8 @@
  *	mounts	the detached mounts that PID 1 attaches
  *	program	all programs, in one arena
  *	group	a cgroup with the limits
- *	spawn	PID 1 out of the template, in new namespaces
- *	attach	PID 1 joins the group
+ *	spawn	PID 1 out of the template, in new namespaces; it joins the group
+ *	attach	where it cannot do that, the keeper puts it in
  *	open	rendezvous: the tree's files are opened in the new root
  *	track	dirty tracking is armed in every process
  *	park	every process waits at the gate; PID 1 is mulligan-init
@@ -127,14 +127,16 @@ static int make_gate(struct build *b, int *guest_fd, struct err *e)
 static int run_group(void *ctx, struct err *e)
 {
 	struct build *b = ctx;
-	return limits_group_take(b->en->limits, &b->in->group, e);
+	int r = limits_group_take(b->en->limits, &b->in->group, e);
+	return r ? r : limits_group_open_doors(b->in->group, b->doors, e);
 }
 
-/* Before the tree is forked: PID 1 waits for its files. */
+/* Where it does not go in by itself; before the tree is forked. */
 static int run_attach(void *ctx, struct err *e)
 {
 	struct build *b = ctx;
-	return limits_group_attach(b->in->group, b->in->pid1, e);
+	return limits_doors(b->en->limits) ? 0 :
+					     limits_group_attach(b->in->group, b->in->pid1, e);
 }
 
 static uint64_t namespaces(const struct spec *spec)
@@ -353,6 +355,8 @@ static void build_deinit(struct build *b)
 	files_open_deinit(&b->files);
 	mounts_set_deinit(&b->mounts);
 	cleanup_fd(&b->init_theirs);
+	for (size_t i = 0; i < LIMITS_DOORS_MAX; i++)
+		cleanup_fd(&b->doors[i]);
 }
 
 /* Whoever killed the template, the files are in the layers. */
@@ -379,6 +383,7 @@ int incarnation_build(struct engine *en, struct checkpoint *c,
 			   .procs = VEC_INIT(struct built_proc),
 			   .exes = VEC_INIT(int),
 			   .init_theirs = -1,
+			   .doors = { [0 ... LIMITS_DOORS_MAX - 1] = -1 },
 			   .arena.memfd = -1 };
 	if (!b.in)
 		return err_set(e, ENOMEM, "out of memory");

@@ -6,6 +6,7 @@
 #include "parts/part.h"
 #include "puppet/prog.h"
 #include "restore/restore.h"
+#include "sandbox/limits.h"
 
 /* Rendezvous of PID 1 with the keeper: status.reached; go by the socket. */
 enum {
@@ -42,6 +43,7 @@ struct build {
 	struct files_open files;
 	struct vec exes;		/* int: image.map_files that are executables */
 	int init_theirs;		/* init's end of its socket */
+	int doors[LIMITS_DOORS_MAX];	/* of the cgroup; limits_doors() of them */
 	unsigned int fd_base;		/* first number for descriptors of ours */
 	unsigned int file_slot;		/* image.files[0] */
 	unsigned int next_slot;		/* free for the programs of the tree */

@@ -107,26 +107,41 @@ size_t pid1_fds(struct build *b, int *fds)
 	fds[n++] = b->init_theirs;
 	fds[n++] = b->en->init_image_fd;
 	fds[n++] = b->en->confine_fd;
+	for (size_t i = 0; i < limits_doors(b->en->limits); i++)
+		fds[n++] = b->doors[i];
 	vec_each(struct image_shm, s, &b->image->shms)
 		if (n < PUP_FDS_MAX - 2)
 			fds[n++] = s->content_fd;
 	return n;
 }
 
+/* Into the group, by itself, before anything else. */
+static void write_join(struct build *b, struct prog *p, unsigned int first_door)
+{
+	for (size_t i = 0; i < limits_doors(b->en->limits); i++) {
+		prog_sys(p, SYS_write, first_door + i, prog_string(p->arena, "0"), 1);
+		prog_slots(p, 1);
+		prog_sys(p, SYS_close, first_door + i);
+		prog_slots(p, 1);
+	}
+}
+
 int pid1_write(struct build *b, struct err *e)
 {
 	struct prog *p = &b->pid1;
 	unsigned int first = (unsigned int)b->mounts.n;
-	if (first + 3 + b->image->shms.n > PUP_FDS_MAX - 2)
-		return err_set(e, E2BIG, "more than %d mounts and shared memory objects",
-			       PUP_FDS_MAX - 5);
+	unsigned int shms = first + 3 + (unsigned int)limits_doors(b->en->limits);
+	if (shms + b->image->shms.n > PUP_FDS_MAX - 2)
+		return err_set(e, E2BIG, "more than %u mounts and shared memory objects",
+			       PUP_FDS_MAX - 2 - (shms - first));
 	prog_init(p, &b->arena);
-	p->next_slot = first + 3 + (unsigned int)b->image->shms.n;
+	p->next_slot = shms + (unsigned int)b->image->shms.n;
 	b->file_slot = p->next_slot;
 	p->next_slot += (unsigned int)(b->image->files.n + b->exes.n);
 	if (p->next_slot > PUP_SLOTS - 256)
 		return err_set(e, E2BIG, "more than %d open file descriptions", PUP_SLOTS - 512);
 	write_defaults(p);
+	write_join(b, p, first + 3);
 	mounts_emit(p, b->en->mounts, &b->mounts, 0);
 	unsigned int socket = keep_high(b, p, first);
 	unsigned int image = keep_high(b, p, first + 1);
@@ -134,7 +149,7 @@ int pid1_write(struct build *b, struct err *e)
 	write_rendezvous(b, p, socket);
 	/* the tree inherits it; it takes nothing from PID 1 itself */
 	confine_emit_bounding(p, b->en->bounding, confine_bounding());
-	shm_emit_objects(p, b->image, first + 3);
+	shm_emit_objects(p, b->image, shms);
 	b->next_slot = p->next_slot;
 	int r = build_programs(b, e);
 	if (r)

@@ -199,6 +199,27 @@ void limits_group_give(struct limits *l, struct limits_group *g)
 	g->state = GROUP_GIVEN;
 }
 
+size_t limits_doors(const struct limits *l)
+{
+	return l->means.kind == LIMITS_V1 ? l->means.n : 0;
+}
+
+int limits_group_open_doors(struct limits_group *g, int fds[LIMITS_DOORS_MAX], struct err *e)
+{
+	static_assert((int)LIMITS_DOORS_MAX >= (int)HIERARCHIES_MAX, "a door a hierarchy");
+	for (size_t i = 0; i < limits_doors(g->owner); i++) {
+		fds[i] = sys_openat(g->fd[i], "tasks", O_WRONLY, 0);
+		if (fds[i] >= 0)
+			continue;
+		int r = fds[i];
+		while (i)
+			cleanup_fd(&fds[--i]);
+		return err_set(e, -r, "open the tasks of cgroup '%s/%s': %s", g->owner->name,
+			       g->name, strerror(-r));
+	}
+	return 0;
+}
+
 int limits_group_attach(struct limits_group *g, pid_t pid, struct err *e)
 {
 	for (size_t i = 0; i < g->owner->means.n; i++) {
