@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <linux/openat2.h>
 #include <stdio.h>
@@ -63,6 +64,28 @@ int sys_symlinkat(const char *text, int dir_fd, const char *path)
 {
 	int r = sys_fault("symlinkat");
 	return r ? r : result(symlinkat(text, dir_fd, path));
+}
+
+int sys_readlinkat(int dir_fd, const char *path, char **text)
+{
+	int r = sys_fault("readlinkat");
+	if (r)
+		return r;
+	scoped_free char *got = malloc(PATH_MAX + 1);
+	if (!got)
+		return -ENOMEM;
+	ssize_t n = readlinkat(dir_fd, path, got, PATH_MAX);
+	if (n < 0)
+		return -errno;
+	got[n] = '\0';
+	*text = take_ptr(got);
+	return 0;
+}
+
+int sys_mknodat(int dir_fd, const char *path, mode_t mode, dev_t dev)
+{
+	int r = sys_fault("mknodat");
+	return r ? r : result(mknodat(dir_fd, path, mode, dev));
 }
 
 int sys_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned int flags)
@@ -301,6 +324,31 @@ ssize_t sys_fgetxattr(int fd, const char *name, void *value, size_t len)
 	return n < 0 ? -errno : n;
 }
 
+int sys_fremovexattr(int fd, const char *name)
+{
+	int r = sys_fault("fremovexattr");
+	return r ? r : result(fremovexattr(fd, name));
+}
+
+int sys_get_inode_flags(int fd, unsigned int *flags)
+{
+	int r = sys_fault("ioctl_flags");
+	if (r)
+		return r;
+	int got = 0;
+	if (ioctl(fd, FS_IOC_GETFLAGS, &got) && errno != ENOTTY && errno != EOPNOTSUPP)
+		return -errno;
+	*flags = (unsigned int)got;
+	return 0;
+}
+
+int sys_set_inode_flags(int fd, unsigned int flags)
+{
+	int r = sys_fault("ioctl_flags");
+	int value = (int)flags;
+	return r ? r : result(ioctl(fd, FS_IOC_SETFLAGS, &value));
+}
+
 int sys_flock(int fd, int operation)
 {
 	int r = sys_fault("flock");
@@ -408,4 +456,24 @@ int sys_opendir_fd(int fd, DIR **dir)
 	copy = -1;
 	*dir = d;
 	return 0;
+}
+
+int sys_opendir_take(int *fd, DIR **dir)
+{
+	int r = sys_fault("opendir");
+	if (r)
+		return r;
+	DIR *d = fdopendir(*fd);
+	if (!d)
+		return -errno;
+	*fd = -1;
+	*dir = d;
+	return 0;
+}
+
+int sys_open_quietly(int dir_fd, const char *path, int flags)
+{
+	int fd = sys_open_beneath(dir_fd, path, O_RDONLY | O_NOATIME | flags, 0);
+	/* Of a file whose owner this user namespace does not know. */
+	return fd == -EPERM ? sys_open_beneath(dir_fd, path, O_RDONLY | flags, 0) : fd;
 }

@@ -31,6 +31,9 @@ must_check int sys_mkdirat(int dir_fd, const char *path, mode_t mode);
 must_check int sys_unlinkat(int dir_fd, const char *path, int flags);
 must_check int sys_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags);
 must_check int sys_symlinkat(const char *text, int dir_fd, const char *path);
+/* Text of a symbolic link, NUL-terminated and malloced. */
+must_check int sys_readlinkat(int dir_fd, const char *path, char **text);
+must_check int sys_mknodat(int dir_fd, const char *path, mode_t mode, dev_t dev);
 
 /* flags: RENAME_NOREPLACE, RENAME_EXCHANGE, 0. */
 must_check int sys_renameat2(int from_fd, const char *from, int to_fd, const char *to,
@@ -65,6 +68,12 @@ must_check int sys_fsetxattr(int fd, const char *name, const void *value, size_t
 /* Length of the value, at most len bytes of it in value. */
 must_check ssize_t sys_fgetxattr(int fd, const char *name, void *value, size_t len);
 
+must_check int sys_fremovexattr(int fd, const char *name);
+
+/* Inode flags (FS_*_FL): of a file system that has none they are 0. */
+must_check int sys_get_inode_flags(int fd, unsigned int *flags);
+must_check int sys_set_inode_flags(int fd, unsigned int flags);
+
 must_check int sys_flock(int fd, int operation);
 must_check int sys_fsync(int fd);
 must_check int sys_syncfs(int fd);
@@ -83,3 +92,12 @@ must_check int sys_read_file(int dir_fd, const char *path, size_t max_bytes, cha
 
 /* DIR stream of a directory descriptor, which stays the caller's. */
 must_check int sys_opendir_fd(int fd, DIR **dir);
+
+/* The same of a descriptor that it takes: *fd is -1 then. No second open. */
+must_check int sys_opendir_take(int *fd, DIR **dir);
+
+/*
+ * Open for reading below dir_fd as sys_open_beneath() does, and leave the
+ * time of last access alone where that is allowed.
+ */
+must_check int sys_open_quietly(int dir_fd, const char *path, int flags);
