@@ -22,7 +22,7 @@
 
 enum {
 	ARENA_BYTES = 64 << 10,
-	ARENA_THREAD_BYTES = 512,
+	ARENA_THREAD_BYTES = 768,
 	ARENA_FD_BYTES = 256,		/* three operations and a lock */
 	ARENA_CHILD_BYTES = 256,	/* an operation and a siginfo_t */
 	FD_PAIR_BYTES = 8,

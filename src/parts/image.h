@@ -80,6 +80,8 @@ struct image_thread {
 	struct vec pending;	/* siginfo_t, to this thread */
 	int timer_slack;
 	struct sys_sched_attr sched;
+	int32_t pdeath_signal;
+	bool no_tsc;		/* PR_SET_TSC */
 	int nice;
 	int ioprio;		/* ioprio_set(2) */
 	uint8_t *cpus;		/* sched_setaffinity(2); NULL: as the keeper */
@@ -155,8 +157,8 @@ struct image_proc {
 	int dumpable;
 	int oom_score_adj;
 	bool subreaper;
-	int pdeath_signal;
-	int thp_disable;
+	uint32_t coredump_filter;
+	uint32_t thp_disable;	/* as PR_GET_THP_DISABLE gives it */
 };
 
 /* Pages [start, start + bytes) of a process. */

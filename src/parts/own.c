@@ -6,6 +6,8 @@ int own_settings_read(struct procfs *procfs, struct own_settings *own)
 {
 	int r = procfs_oom_score_adj(procfs, getpid(), &own->oom_score_adj);
 	if (r == 0)
+		r = procfs_coredump_filter(procfs, getpid(), &own->coredump_filter);
+	if (r == 0)
 		r = sys_get_nice(0, &own->nice);
 	if (r == 0)
 		r = sys_sched_getattr(0, &own->sched);

@@ -10,6 +10,7 @@
 
 struct own_settings {
 	int oom_score_adj;
+	uint32_t coredump_filter;
 	int nice;
 	struct sys_sched_attr sched;
 	int ioprio;

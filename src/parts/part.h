@@ -77,7 +77,7 @@ struct answers {
 	struct {
 		int64_t interval_s, interval_us, value_s, value_us;
 	} itimer[3];
-	int32_t subreaper, pdeath_signal;
+	int32_t subreaper;
 };
 
 /* What questions were asked of one process, so that answers can be found. */
@@ -108,7 +108,8 @@ struct part {
 };
 
 extern const struct part part_ids, part_memory, part_threads, part_signals,
-	part_timers, part_files, part_cwd, part_limits, part_misc, part_sched, part_cred;
+	part_timers, part_files, part_cwd, part_limits, part_misc, part_sched, part_cred,
+	part_death;
 
 extern const struct part *const part_table[];
 extern const size_t part_count;

@@ -212,11 +212,15 @@ void threads_ask_one(struct prog *p, struct thread_answers *answers)
 	prog_sys(p, SYS_prctl, PR_GET_TID_ADDRESS, prog_remote(p->arena, &answers->clear_tid));
 	/* CONFIG_CHECKPOINT_RESTORE; without it a join after a restore hangs */
 	prog_sys(p, SYS_sigaltstack, 0, prog_remote(p->arena, answers->altstack));
+	prog_sys(p, SYS_prctl, PR_GET_PDEATHSIG, prog_remote(p->arena, &answers->pdeath_signal));
+	prog_sys(p, SYS_prctl, PR_GET_TSC, prog_remote(p->arena, &answers->tsc));
 }
 
 void threads_heard_one(struct image_thread *t, const struct thread_answers *answers)
 {
 	t->clear_tid = answers->clear_tid;
+	t->pdeath_signal = answers->pdeath_signal;
+	t->no_tsc = answers->tsc == PR_TSC_SIGSEGV;
 	if (t->at_gate)
 		return;
 	t->altstack.ss_sp = (void *)answers->altstack[0];
@@ -239,7 +243,21 @@ static void load_thread(struct load *l, const struct image_thread *t)
 		 prog_data(p->arena, t->comm, sizeof(t->comm)));
 	if (t->timer_slack)
 		prog_sys(p, SYS_prctl, PR_SET_TIMERSLACK, (uint64_t)t->timer_slack);
+	if (t->no_tsc)
+		prog_sys(p, SYS_prctl, PR_SET_TSC, PR_TSC_SIGSEGV);
 }
+
+/* A change of credentials takes this signal away. */
+static void load_death(struct load *l, const struct image_thread *t)
+{
+	if (t->pdeath_signal)
+		prog_sys(l->prog, SYS_prctl, PR_SET_PDEATHSIG, (uint64_t)t->pdeath_signal);
+}
+
+const struct part part_death = {
+	.name = "signal at the parent's death",
+	.load_thread = load_death,
+};
 
 const struct part part_threads = {
 	.name = "threads",

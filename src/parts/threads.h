@@ -9,6 +9,7 @@
 struct thread_answers {
 	uint64_t clear_tid;
 	uint64_t altstack[3];
+	int32_t pdeath_signal, tsc;
 };
 
 /* Whether a stopped thread runs the puppet's code, not its own. */

@@ -463,14 +463,24 @@ int procfs_oom_score_adj(struct procfs *p, pid_t pid, int *value)
 	return 0;
 }
 
-int procfs_personality(struct procfs *p, pid_t pid, uint32_t *value)
+static int hex_record(struct procfs *p, pid_t pid, const char *name, uint32_t *value)
 {
-	int n = procfs_read_record(p, pid, 0, "personality");
+	int n = procfs_read_record(p, pid, 0, name);
 	if (n < 0)
 		return n;
 	const char *s = p->text.data;
 	*value = (uint32_t)procfs_number(&s, 16);
 	return 0;
+}
+
+int procfs_coredump_filter(struct procfs *p, pid_t pid, uint32_t *value)
+{
+	return hex_record(p, pid, "coredump_filter", value);
+}
+
+int procfs_personality(struct procfs *p, pid_t pid, uint32_t *value)
+{
+	return hex_record(p, pid, "personality", value);
 }
 
 /* Rows of /proc/<pid>/limits: name in 26 columns, soft, hard. */

@@ -235,6 +235,7 @@ must_check int procfs_schedstat(struct procfs *p, pid_t pid, pid_t tid,
 				uint64_t *run_ns, uint64_t *timeslices);
 must_check int procfs_timerslack(struct procfs *p, pid_t tid, uint64_t *ns);
 must_check int procfs_oom_score_adj(struct procfs *p, pid_t pid, int *value);
+must_check int procfs_coredump_filter(struct procfs *p, pid_t pid, uint32_t *value);
 must_check int procfs_personality(struct procfs *p, pid_t pid, uint32_t *value);
 
 /* All resource limits, indexed by RLIMIT_*. */

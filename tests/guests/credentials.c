@@ -3,6 +3,7 @@
 
 #include <grp.h>
 #include <linux/capability.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -39,8 +40,12 @@ static void __attribute__((noreturn)) ordinary(void)
 {
 	guest_sys(setresuid(1001, 1001, 1001));
 	struct caps before = caps_now(), now;
+	int sig = 0;
+	guest_sys(prctl(PR_SET_PDEATHSIG, SIGUSR1));
 	guest_wait_go();
 	check_ids(1001, 1001, 1001, 100);
+	guest_sys(prctl(PR_GET_PDEATHSIG, &sig));
+	guest_eq(sig, SIGUSR1);
 	now = caps_now();
 	guest_check(memcmp(&before, &now, sizeof(now)) == 0);
 	guest_eq(now.data[0].effective, 0);

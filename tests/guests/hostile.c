@@ -817,6 +817,9 @@ static void in_chroot(void)
 	guest_sys(mkdir("jail/inside", 0755));
 	int outside = (int)guest_sys(open(".", O_RDONLY | O_DIRECTORY));
 	guest_sys(stat("jail", &a));
+	int fd = (int)guest_sys(open("/proc/self/oom_score_adj", O_WRONLY));
+	guest_eq(write(fd, "700", 3), 3);
+	close(fd);
 	guest_sys(chroot("jail"));
 	guest_sys(chdir("/inside"));
 	guest_ready();
