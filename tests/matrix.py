@@ -78,7 +78,7 @@ GUESTS = [
     Guest("file_offsets"), Guest("file_append", core=True), Guest("file_unlinked"),
     Guest("file_map_shared"), Guest("file_locks"), Guest("file_meta"),
     Guest("dir_half_read"), Guest("cwd_umask"), Guest("dev_files"),
-    Guest("rlimits"), Guest("scheduling"), Guest("credentials", root=True),
+    Guest("rlimits"), Guest("scheduling"), Guest("membarrier"), Guest("credentials", root=True),
     Guest("sessions"), Guest("zombies"), Guest("tree_deep", core=True), Guest("daemon"),
     Guest("run_programs"),
     *kinds("sleep_left", "nanosleep poll absolute"),
@@ -253,7 +253,7 @@ MODES = [
     masked("pagemap_scan,uffd,uffd_kernel,uffd_wp"),
     masked("multi_mremap"),
     masked("cgroup,cgroup_v1,cgroup_v2"),
-    masked("procmap_query,lowerdir_fd,madv_populate,madv_collapse,pidns_ioctl,process_madvise"),
+    masked("procmap_query,membarrier_get,lowerdir_fd,madv_populate,madv_collapse,pidns_ioctl,process_madvise"),
 ]
 REFUSED = Mode("refused", mode_refused, every=True)
 

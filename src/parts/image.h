@@ -158,6 +158,8 @@ struct image_proc {
 	int oom_score_adj;
 	bool subreaper;
 	uint32_t coredump_filter;
+	uint64_t xcomp_perm;	/* ARCH_GET_XCOMP_PERM; 0: not known there */
+	uint32_t membarriers;	/* MEMBARRIER_CMD_REGISTER_* */
 	uint32_t thp_disable;	/* as PR_GET_THP_DISABLE gives it */
 };
 

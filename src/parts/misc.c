@@ -4,13 +4,19 @@
  */
 #include "parts/part.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
-enum { THP_EXCEPT_ADVISED = 2 };	/* PR_THP_DISABLE_EXCEPT_ADVISED, 6.18 */
+enum {
+	THP_EXCEPT_ADVISED = 2,		/* PR_THP_DISABLE_EXCEPT_ADVISED, 6.18 */
+	ARCH_GET_XCOMP_PERM = 0x1022,	/* asm/prctl.h of 5.16: what a process may */
+	ARCH_REQ_XCOMP_PERM = 0x1023,	/* use only after it has asked for it */
+	XFEATURE_TILES = 18,		/* AMX */
+};
 
 static int look_misc(struct look *l, int i, struct err *e)
 {
@@ -34,6 +40,9 @@ static int ask_misc(struct image_proc *p, struct asked *a)
 	prog_sys(a->prog, SYS_prctl, PR_GET_THP_DISABLE);
 	prog_sys(a->prog, SYS_prctl, PR_GET_SECUREBITS);
 	prog_sys(a->prog, SYS_brk, 0);
+	prog_sys(a->prog, SYS_arch_prctl, ARCH_GET_XCOMP_PERM,
+		 prog_remote(arena, &a->answers->xcomp_perm));
+	prog_mayfail(a->prog);	/* before Linux 5.16 */
 	return 0;
 }
 
@@ -44,6 +53,10 @@ static int heard_misc(struct image_proc *p, const struct asked *a, struct err *e
 	p->thp_disable = (uint32_t)prog_result(a->prog, a->misc_first + 1);
 	p->cred.securebits = (uint32_t)prog_result(a->prog, a->misc_first + 2);
 	p->mm.brk = (uint64_t)prog_result(a->prog, a->misc_first + 3);
+	int64_t r = prog_result(a->prog, a->misc_first + 4);
+	if (r < 0 && r != -EINVAL && r != -EOPNOTSUPP)
+		return look_refuse(e, p, -1, "its vector state: %s", strerror((int)-r));
+	p->xcomp_perm = r < 0 ? 0 : a->answers->xcomp_perm;
 	return 0;
 }
 
@@ -80,6 +93,8 @@ static void load_misc(struct load *l)
 	if (p->thp_disable)
 		prog_sys(l->prog, SYS_prctl, PR_SET_THP_DISABLE, 1,
 			 p->thp_disable & THP_EXCEPT_ADVISED);
+	if (p->xcomp_perm >> XFEATURE_TILES & 1)
+		prog_sys(l->prog, SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_TILES);
 }
 
 const struct part part_misc = {

@@ -78,6 +78,7 @@ struct answers {
 		int64_t interval_s, interval_us, value_s, value_us;
 	} itimer[3];
 	int32_t subreaper;
+	uint64_t xcomp_perm;
 };
 
 /* What questions were asked of one process, so that answers can be found. */
@@ -85,6 +86,7 @@ struct asked {
 	struct prog *prog;
 	struct answers *answers;	/* in the arena, here */
 	size_t misc_first;		/* misc.c: index of its first prctl */
+	size_t membarrier_first;	/* membarrier.c: of its first question */
 };
 
 struct load {
@@ -108,8 +110,8 @@ struct part {
 };
 
 extern const struct part part_ids, part_memory, part_threads, part_signals,
-	part_timers, part_files, part_cwd, part_limits, part_misc, part_sched, part_cred,
-	part_death;
+	part_timers, part_files, part_cwd, part_limits, part_misc, part_membarrier, part_sched,
+	part_cred, part_death;
 
 extern const struct part *const part_table[];
 extern const size_t part_count;

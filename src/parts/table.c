@@ -14,8 +14,8 @@
  */
 const struct part *const part_table[] = {
 	&part_ids,     &part_memory, &part_files,   &part_misc,	&part_cwd,
-	&part_signals, &part_timers, &part_limits,  &part_threads, &part_sched,
-	&part_cred,    &part_death,
+	&part_signals, &part_timers, &part_membarrier, &part_limits,
+	&part_threads, &part_sched,  &part_cred,    &part_death,
 };
 const size_t part_count = sizeof(part_table) / sizeof(part_table[0]);
 

@@ -64,6 +64,8 @@ const struct sys_feature_text sys_feature_table[SYS_F_COUNT] = {
 		"forks of large memories are slower", false },
 	[SYS_F_KCMP] = { "kcmp", "tells shared descriptors",
 		"processes cannot be saved", true },
+	[SYS_F_MEMBARRIER_GET] = { "membarrier_get", "asks for memory barriers",
+		"memory barriers are tried", false },
 	[SYS_F_PROC_CHILDREN] = { "proc_children", "walks the process tree",
 		"processes cannot be frozen", true },
 	[SYS_F_PIDNS_IOCTL] = { "pidns_ioctl", "translates pids fast",
@@ -289,6 +291,12 @@ static int probe_kcmp(void)
 	return r < 0 ? -r : 0;
 }
 
+static int probe_membarrier_get(void)
+{
+	enum { GET_REGISTRATIONS = 1 << 9 };	/* linux/membarrier.h of 6.3 */
+	return syscall(SYS_membarrier, GET_REGISTRATIONS, 0, 0) < 0 ? errno : 0;
+}
+
 static int probe_proc_children(void)
 {
 	return access("/proc/thread-self/children", R_OK) ? errno : 0;
@@ -367,6 +375,7 @@ static int (*const probes[SYS_F_COUNT])(void) = {
 	[SYS_F_MADV_POPULATE] = probe_madv_populate,
 	[SYS_F_MADV_COLLAPSE] = probe_madv_collapse,
 	[SYS_F_KCMP] = probe_kcmp,
+	[SYS_F_MEMBARRIER_GET] = probe_membarrier_get,
 	[SYS_F_PROC_CHILDREN] = probe_proc_children,
 	[SYS_F_PIDNS_IOCTL] = probe_pidns_ioctl,
 	[SYS_F_CGROUP] = probe_cgroup,
