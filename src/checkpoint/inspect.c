@@ -167,6 +167,9 @@ int take_look(struct take *t, struct err *e)
 		if (r)
 			return r;
 	}
+	r = files_look_end(&t->look, e);
+	if (r)
+		return r;
 	if (im->files.n + im->procs.n > IMAGE_FILES_MAX)
 		return err_set(e, E2BIG, "there are more than %d open file descriptions",
 			       IMAGE_FILES_MAX);

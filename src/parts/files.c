@@ -203,6 +203,17 @@ static int look_files(struct look *l, int i, struct err *e)
 	return 0;
 }
 
+int files_look_end(struct look *l, struct err *e)
+{
+	for (int i = 0; i < (int)l->image->files.n; i++) {
+		const struct file_kind *kind = kind_of(image_file(l->image, i)->kind);
+		int r = kind->look_end ? kind->look_end(l, i, e) : 0;
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
 int files_max_fd(const struct tree_image *im)
 {
 	int max = 2;
@@ -241,9 +252,24 @@ static void load_files(struct load *l)
 	}
 }
 
+/* Has a process before this one the description, or a descriptor before? */
+static bool is_first(const struct load *l, const struct image_fd *fd)
+{
+	for (int i = 0; i <= l->proc; i++)
+		vec_each(struct image_fd, other, &image_proc(l->image, i)->fds)
+			if (other->file == fd->file)
+				return other == fd;
+	return true;
+}
+
 void files_load_end(struct load *l)
 {
 	const struct image_proc *p = image_proc(l->image, l->proc);
+	vec_each(struct image_fd, fd, &p->fds) {
+		const struct file_kind *kind = kind_of(image_file(l->image, fd->file)->kind);
+		if (kind->load)
+			kind->load(l, fd, is_first(l, fd));
+	}
 	prog_sys(l->prog, SYS_close_range, l->fd_base, ~0u, 0);
 	vec_each(struct image_fd, fd, &p->fds)
 		load_posix_locks(l, p, fd);

@@ -7,8 +7,13 @@
 int files_max_fd(const struct tree_image *im);
 
 /*
- * After all else that needs the received descriptors: close them, then take
- * the POSIX locks.
+ * After all processes were looked at: what descriptions refer to others for.
+ */
+must_check int files_look_end(struct look *l, struct err *e);
+
+/*
+ * After all else that needs the received descriptors: what the kinds do in
+ * the process; close them, then take the POSIX locks.
  */
 void files_load_end(struct load *l);
 

@@ -40,6 +40,7 @@ static void file_deinit(struct image_file *f)
 	const struct file_kind *kind = kind_of(f->kind);
 	if (kind && kind->free)
 		kind->free(f);
+	free(f->own);
 }
 
 void image_deinit(struct tree_image *im)

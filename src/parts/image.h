@@ -202,6 +202,7 @@ struct image_file {
 	uint64_t ino, dev;	/* at the time of the checkpoint */
 	struct vec locks;	/* struct image_lock */
 	bool carry;		/* open for writing, or mapped shared */
+	void *own;		/* what only its kind knows of; NULL: nothing */
 };
 
 struct image_pipe {

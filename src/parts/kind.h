@@ -33,7 +33,19 @@ struct file_kind {
 	 * descriptor already. 0 or -errno.
 	 */
 	int (*open)(struct files_open *o, int file);
-	/* Release what look() put into f. */
+	/*
+	 * All processes and descriptions have been looked at: find those that
+	 * this one refers to, or refuse: kind_refuse_file().
+	 */
+	int (*look_end)(struct look *l, int file, struct err *e);
+	/*
+	 * Append what a process must do itself with its descriptor fd: its
+	 * numbers are in place, the slots of all descriptions are there still,
+	 * too. first: no process before has the description, nor any
+	 * descriptor before in this one.
+	 */
+	void (*load)(struct load *l, const struct image_fd *fd, bool first);
+	/* Release what look() put into f; f->own needs no more than free(). */
 	void (*free)(struct image_file *f);
 };
 
@@ -48,6 +60,9 @@ const struct file_kind *kind_of(enum image_file_kind kind);
 
 /* Refuse a description: "<what> cannot be saved yet (<link>)". */
 int kind_refuse(const struct kind_look *at, const char *what, struct err *e);
+
+/* The same at the end, with a reason: names the process that was seen first. */
+int kind_refuse_file(const struct look *l, int file, const char *why, struct err *e);
 
 /* Open a path of the sandbox, never leaving it: a descriptor or -errno. */
 must_check int kind_open_in_root(const struct files_open *o, const char *path, int flags);
