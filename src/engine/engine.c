@@ -39,6 +39,7 @@ int engine_init(struct engine *en, struct store *store, const struct spec *spec,
 			       .confine_fd = -1,
 			       .next_template_fd = ENGINE_TEMPLATE_FDS,
 			       .keep_groups = userns_uid_count() == 1 };
+	fs_spares_init(&en->spares, store);
 	/* what a command starts with: the default filter */
 	en->puppet.own_filters = 1;
 	en->root = strdup(root);
@@ -73,6 +74,7 @@ void engine_deinit(struct engine *en)
 {
 	cleanup_fd(&en->init_image_fd);
 	cleanup_fd(&en->confine_fd);
+	fs_spares_clear(&en->spares);
 	if (en->mounts)
 		mounts_free(en->mounts);
 	if (en->confine)

@@ -14,6 +14,7 @@
 #include "sandbox/confine.h"
 #include "sandbox/limits.h"
 #include "sandbox/mounts.h"
+#include "sandbox/spares.h"
 #include "sandbox/spec.h"
 #include "store/store.h"
 #include "task/freeze.h"
@@ -21,6 +22,7 @@
 
 struct engine {
 	struct store *store;
+	struct fs_spares spares;
 	struct spec spec;		/* own copy, host volumes included */
 	char *root;			/* base directory of "/" */
 	struct mounts *mounts;

@@ -149,6 +149,8 @@ bool box_free_dying(struct box *b)
 		return false;
 	struct incarnation *in = *(struct incarnation **)vec_at(&b->dying, 0);
 	vec_remove(&b->dying, 0);
+	if (in->pid1_pidfd >= 0 && sys_pidfd_wait(in->pid1_pidfd, 0) == 1)
+		fs_tree_recycle(in->fs);
 	incarnation_free(in);
 	return true;
 }

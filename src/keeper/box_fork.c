@@ -96,12 +96,7 @@ static void incarnation_abandon(struct incarnation *in)
 	in->state = INCARNATION_DEAD;
 	in->group = NULL;		/* the parent's to give back */
 	if (in->fs)
-		vec_each(struct fs_mount, m, &in->fs->mounts) {
-			/* dropping the references alone removes no files */
-			layer_unref(take_ptr(m->upper));
-			layer_unref(take_ptr(m->next_upper));
-			cleanup_fd(&m->next_fd);
-		}
+		fs_tree_abandon(take_ptr(in->fs));
 	incarnation_free(in);
 }
 
@@ -125,6 +120,7 @@ static void give_up_lives(struct box *b)
 	vec_deinit(&b->dying);
 	b->dying = VEC_INIT(struct incarnation *);
 	cleanup_fd(&b->init_fd);
+	fs_spares_abandon(&b->engine.spares);
 	commands_free(take_ptr(b->commands));
 	b->standby_node = NULL;
 	b->standby_failed = false;

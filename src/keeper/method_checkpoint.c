@@ -126,5 +126,7 @@ int method_delete_checkpoint(struct request *rq, json_t **result, struct err *e)
 		box_drop_standby(b);
 	*result = json_pack("{s:s}", "id", n->id);
 	node_remove(b, n);
+	/* they may hold its layers */
+	fs_spares_clear(&b->engine.spares);
 	return 0;
 }

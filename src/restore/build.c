@@ -47,7 +47,7 @@ static int run_files(void *ctx, struct err *e)
 {
 	struct build *b = ctx;
 	const struct fs_snapshot *files = b->from->files.mounts.n ? &b->from->files : NULL;
-	return fs_tree_new(b->en->store, b->en->root, &b->en->spec, files, &b->in->fs, e);
+	return fs_tree_new(b->en->store, &b->en->spares, b->en->root, &b->en->spec, files, &b->in->fs, e);
 }
 
 static int run_mounts(void *ctx, struct err *e)

@@ -216,6 +216,7 @@ static void rotate(struct fs_undo *u, struct cut_mount *cm)
 	cleanup_fd(&m->old_fd);
 	m->old_fd = m->mnt_fd;
 	m->old_mnt_id = m->mnt_id;
+	cleanup_fd(&m->keep_fd);
 	m->upper = take_ptr(m->next_upper);
 	m->mnt_fd = take_fd(&m->next_fd);
 	m->mnt_id = cm->next_id;

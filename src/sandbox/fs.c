@@ -12,6 +12,7 @@
 #include "image/image.h"
 #include "sandbox/fs_internal.h"
 #include "sandbox/overlay.h"
+#include "sandbox/spares.h"
 #include "sandbox/spec.h"
 #include "sys/file.h"
 #include "sys/mount.h"
@@ -157,9 +158,10 @@ int fs_prepare(struct fs_tree *t, struct err *e)
 		cleanup_fd(&m->old_fd);
 		m->old_mnt_id = 0;
 	}
-	vec_each(struct fs_mount, m, &t->mounts)
-	{
-		int r = fs_mount_prepare(t, m, e);
+	for (size_t i = 0; i < t->mounts.n; i++) {
+		struct fs_mount *m = vec_at(&t->mounts, i);
+		/* volumes are written seldom: the cut prepares one that it meets */
+		int r = i && fs_mount_is_clean(m, false) ? 0 : fs_mount_prepare(t, m, e);
 		if (r)
 			return r;
 		/* The guest runs, and may get in the way: then it is done frozen. */
@@ -230,6 +232,7 @@ static struct fs_mount *add_mount(struct fs_tree *t, const char *target, const c
 		.base_fd = -1,
 		.skin_fd = -1,
 		.mnt_fd = -1,
+		.keep_fd = -1,
 		.next_fd = -1,
 		.old_fd = -1,
 		.layers = VEC_INIT(struct layer *),
@@ -288,7 +291,10 @@ int fs_open_skin(const char *root, const char *target, int *fd)
 static int fill_mount(struct fs_tree *t, struct fs_mount *m, const char *root,
 		      const struct fs_snapshot *snapshot, struct err *e)
 {
-	int r = fs_open_skin(root, m->target, &m->skin_fd);
+	int r = snapshot ? take_layers(m, snapshot, e) : 0;
+	if (r || (t->spares && fs_spares_take(t->spares, m)))
+		return r;
+	r = fs_open_skin(root, m->target, &m->skin_fd);
 	if (r)
 		return fs_fail(e, r, "open the skin of", m->target);
 	m->base_fd = sys_openat(AT_FDCWD, m->source, O_RDONLY | O_DIRECTORY, 0);
@@ -296,8 +302,10 @@ static int fill_mount(struct fs_tree *t, struct fs_mount *m, const char *root,
 		fs_fail(e, m->base_fd, "open the base directory", m->source);
 		return err_path(e, m->source);
 	}
-	r = snapshot ? take_layers(m, snapshot, e) : 0;
-	return r ? r : first_upper(t, m, e);
+	r = first_upper(t, m, e);
+	if (r == 0 && t->spares)
+		fs_mount_keep(m);
+	return r;
 }
 
 static void scoped_tree(struct fs_tree **t)
@@ -305,13 +313,15 @@ static void scoped_tree(struct fs_tree **t)
 	fs_tree_free(*t);
 }
 
-int fs_tree_new(struct store *store, const char *root, const struct spec *spec,
-		const struct fs_snapshot *snapshot, struct fs_tree **out, struct err *e)
+int fs_tree_new(struct store *store, struct fs_spares *spares, const char *root,
+		const struct spec *spec, const struct fs_snapshot *snapshot, struct fs_tree **out,
+		struct err *e)
 {
 	scoped(scoped_tree) struct fs_tree *t = calloc(1, sizeof(*t));
 	if (!t)
 		return err_set(e, ENOMEM, "no memory");
 	t->store = store;
+	t->spares = spares;
 	t->userxattr = sys_in_userns();
 	t->mounts = VEC_INIT(struct fs_mount);
 	int r = add_mounts(t, root, spec, e);
@@ -323,29 +333,47 @@ int fs_tree_new(struct store *store, const char *root, const struct spec *spec,
 	return 0;
 }
 
+void fs_mount_deinit(struct store *store, struct fs_mount *m)
+{
+	cleanup_fd(&m->old_fd);
+	cleanup_fd(&m->mnt_fd);
+	cleanup_fd(&m->keep_fd);
+	cleanup_fd(&m->next_fd);
+	layer_discard(store, m->next_upper);
+	if (m->upper && m->upper->state == LAYER_LIVE && m->upper->refs == 1)
+		layer_discard(store, m->upper);
+	else
+		layer_unref(m->upper);
+	fs_layers_deinit(&m->layers);
+	carry_seen_deinit(&m->seen);
+	carry_links_deinit(&m->links);
+	scan_deinit(&m->scan);
+	cleanup_fd(&m->skin_fd);
+	cleanup_fd(&m->base_fd);
+	free(m->target);
+	free(m->source);
+}
+
+void fs_mount_abandon(struct fs_mount *m)
+{
+	layer_unref(take_ptr(m->upper));
+	layer_unref(take_ptr(m->next_upper));
+}
+
+void fs_tree_abandon(struct fs_tree *t)
+{
+	vec_each(struct fs_mount, m, &t->mounts)
+		fs_mount_abandon(m);
+	fs_tree_free(t);
+}
+
 void fs_tree_free(struct fs_tree *t)
 {
 	if (!t)
 		return;
 	fs_undo_free(t->undo);
 	vec_each(struct fs_mount, m, &t->mounts)
-	{
-		cleanup_fd(&m->old_fd);
-		cleanup_fd(&m->mnt_fd);
-		fs_mount_unprepare(t, m);
-		if (m->upper && m->upper->state == LAYER_LIVE && m->upper->refs == 1)
-			layer_discard(t->store, m->upper);
-		else
-			layer_unref(m->upper);
-		fs_layers_deinit(&m->layers);
-		carry_seen_deinit(&m->seen);
-		carry_links_deinit(&m->links);
-		scan_deinit(&m->scan);
-		cleanup_fd(&m->skin_fd);
-		cleanup_fd(&m->base_fd);
-		free(m->target);
-		free(m->source);
-	}
+		fs_mount_deinit(t->store, m);
 	vec_deinit(&t->mounts);
 	free(t);
 }

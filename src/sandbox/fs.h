@@ -36,6 +36,7 @@
 #include "store/store.h"
 
 struct spec;
+struct fs_spares;
 
 enum fs_state { FS_LIVE, FS_READY, FS_CUT, FS_BROKEN };
 
@@ -47,6 +48,7 @@ struct fs_mount {
 	struct vec layers;        /* struct layer *, newest first, references */
 	struct layer *upper;      /* live */
 	int mnt_fd;               /* live overlay: attach it with move_mount */
+	int keep_fd;              /* the first one once more, see spares.h; or -1 */
 	uint64_t mnt_id;          /* of it; keeps it when attached */
 	struct vec seen;          /* struct carry_seen: upper as it began */
 	bool racy;                /* changes cannot be told by that record */
@@ -61,7 +63,8 @@ struct fs_mount {
 };
 
 struct fs_tree {
-	struct store *store; /* borrowed */
+	struct store *store;      /* borrowed */
+	struct fs_spares *spares; /* borrowed, or NULL */
 	enum fs_state state;
 	bool userxattr;
 	struct vec mounts;    /* struct fs_mount, root first, outer
@@ -85,13 +88,18 @@ struct fs_snapshot {
  * Fresh overlays with empty uppers over snapshot's layers, or over the base
  * alone where snapshot is NULL; root is the base directory of "/", the
  * volumes of spec with mode cow get overlays of their own. Nothing is
- * attached: take mounts[i].mnt_fd. *out is freed with fs_tree_free().
+ * attached: take mounts[i].mnt_fd. spares may be NULL. *out is freed with
+ * fs_tree_free().
  */
-must_check int fs_tree_new(struct store *store, const char *root, const struct spec *spec,
-			   const struct fs_snapshot *snapshot, struct fs_tree **out, struct err *e);
+must_check int fs_tree_new(struct store *store, struct fs_spares *spares, const char *root,
+			   const struct spec *spec, const struct fs_snapshot *snapshot,
+			   struct fs_tree **out, struct err *e);
 
 /* Drop the tree: live uppers that no snapshot has are removed from disk. */
 void fs_tree_free(struct fs_tree *t);
+
+/* After fork(): free the tree, which is the parent's; no files are removed. */
+void fs_tree_abandon(struct fs_tree *t);
 
 /*
  * Build the next uppers and overlays ahead, where they are missing, and look

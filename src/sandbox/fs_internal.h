@@ -15,6 +15,15 @@ void fs_layers_deinit(struct vec *layers);
 must_check int fs_mount_prepare(struct fs_tree *t, struct fs_mount *m, struct err *e);
 void fs_mount_unprepare(struct fs_tree *t, struct fs_mount *m);
 
+/* Mount the overlay of m a second time, to be used again: m->keep_fd. */
+void fs_mount_keep(struct fs_mount *m);
+
+/* Free m; its upper is removed from disk where no snapshot has it. */
+void fs_mount_deinit(struct store *store, struct fs_mount *m);
+
+/* Drop the references to layers alone: fs_mount_deinit() removes no files. */
+void fs_mount_abandon(struct fs_mount *m);
+
 /*
  * m->seen becomes *seen (taken); m->upper is the layer it was seen in. held:
  * processes hold files there, and may write to them without a trace.

@@ -455,7 +455,7 @@ const char *snapshot_get(const struct fsbox *b, const struct fs_snapshot *s, con
 	static char text[FSBOX_TEXT];
 	struct err e = ERR_INIT;
 	struct fs_tree *t;
-	t_ok_e(fs_tree_new(b->store, b->root, &b->spec, s, &t, &e), &e);
+	t_ok_e(fs_tree_new(b->store, NULL, b->root, &b->spec, s, &t, &e), &e);
 	struct fs_mount *best = vec_at(&t->mounts, 0);
 	vec_each(struct fs_mount, m, &t->mounts)
 	{

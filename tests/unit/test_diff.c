@@ -17,7 +17,7 @@ struct run {
 static void begin(struct run *r, struct fsbox *b, const struct fs_snapshot *s)
 {
 	struct err e = ERR_INIT;
-	t_ok_e(fs_tree_new(b->store, b->root, &b->spec, s, &r->tree, &e), &e);
+	t_ok_e(fs_tree_new(b->store, NULL, b->root, &b->spec, s, &r->tree, &e), &e);
 	guest_start(&r->guest, b, r->tree);
 }
 

@@ -20,7 +20,7 @@ struct run {
 static void begin(struct run *r, struct fsbox *b, const struct fs_snapshot *s)
 {
 	struct err e = ERR_INIT;
-	t_ok_e(fs_tree_new(b->store, b->root, &b->spec, s, &r->tree, &e), &e);
+	t_ok_e(fs_tree_new(b->store, NULL, b->root, &b->spec, s, &r->tree, &e), &e);
 	guest_start(&r->guest, b, r->tree);
 }
 
@@ -273,7 +273,7 @@ static void root_attributes(struct fsbox *b)
 	fs_snapshot_deinit(&s);
 	end(&r);
 	/* A root that was made read-only stays so over a cut of it. */
-	t_ok_e(fs_tree_new(b->store, b->root, &b->spec, NULL, &r.tree, &e), &e);
+	t_ok_e(fs_tree_new(b->store, NULL, b->root, &b->spec, NULL, &r.tree, &e), &e);
 	m = vec_at(&r.tree->mounts, 0);
 	t_sys(mkdirat(m->mnt_fd, "late", 0755));
 	t_ok(sys_mount_setattr(m->mnt_fd, "", AT_EMPTY_PATH, MOUNT_ATTR_RDONLY, 0));
@@ -599,7 +599,7 @@ static void sweep_new(struct fsbox *b)
 	for (unsigned n = 1; fired; n++) {
 		struct fs_tree *t = NULL;
 		sys_fault_arm(n, ENOSPC);
-		int got = fs_tree_new(b->store, b->root, &b->spec, &s, &t, &e);
+		int got = fs_tree_new(b->store, NULL, b->root, &b->spec, &s, &t, &e);
 		fired = sys_fault_fired();
 		sys_fault_arm(0, 0);
 		if (got == 0)
@@ -667,7 +667,7 @@ static void build_cost(struct fsbox *b)
 	uint64_t made_ns = 0, prepared_ns = 0, freed_ns = 0;
 	for (int i = 0; i < ROUNDS; i++) {
 		uint64_t start_ns = clock_now_ns();
-		t_ok_e(fs_tree_new(b->store, b->root, &b->spec, NULL, &t, &e), &e);
+		t_ok_e(fs_tree_new(b->store, NULL, b->root, &b->spec, NULL, &t, &e), &e);
 		uint64_t new_ns = clock_now_ns();
 		t_ok_e(fs_prepare(t, &e), &e);
 		uint64_t ready_ns = clock_now_ns();

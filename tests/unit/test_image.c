@@ -145,7 +145,7 @@ static void run_host(struct fsbox *b)
 			 m->readonly ? "ro" : "cow");
 		t_ok_e(spec_add_volume(&b->spec, text, &e), &e);
 	}
-	t_ok_e(fs_tree_new(b->store, image.root, &b->spec, NULL, &t, &e), &e);
+	t_ok_e(fs_tree_new(b->store, NULL, image.root, &b->spec, NULL, &t, &e), &e);
 	pid_t pid = t_fork();
 	if (pid == 0) {
 		/* The machine's programs run in it, and can be changed. */
