@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 
 #include "checkpoint/take.h"
+#include "parts/epoll.h"
 #include "sys/sock.h"
 
 static bool on_cut_mount(const struct take *t, const struct image_file *f)
@@ -39,6 +40,23 @@ static bool has_descriptor(const struct tree_image *im, int file)
 	return false;
 }
 
+/*
+ * What is watched and moves must be watched where it goes. No need to undo
+ * it: an epoll forgets what is closed.
+ */
+static int watch_moved(struct take *t, struct err *e)
+{
+	for (int i = 0; i < (int)t->next->image.files.n; i++) {
+		if (!epoll_watches_moved(&t->reopened, i))
+			continue;
+		scoped_fd int epoll = epoll_copy(&t->look, i);
+		int r = epoll < 0 ? epoll : epoll_add_moved(&t->reopened, i, epoll);
+		if (r)
+			return err_set(e, -r, "let an epoll watch what moves: %s", strerror(-r));
+	}
+	return 0;
+}
+
 int take_reopen(struct take *t, struct err *e)
 {
 	const struct tree_image *im = &t->next->image;
@@ -51,7 +69,8 @@ int take_reopen(struct take *t, struct err *e)
 	t->reopened = (struct files_open){ .image = im,
 					   .root_fd = t->in->root_fd,
 					   .wanted = &t->reopen };
-	return files_open_all(&t->reopened, e);
+	int r = files_open_all(&t->reopened, e);
+	return r ? r : watch_moved(t, e);
 }
 
 static bool is_wanted(const struct take *t, int file)

@@ -21,6 +21,7 @@ int incarnation_release(struct incarnation *in, struct err *e)
 	if (in->state != INCARNATION_PARKED)
 		return err_set(e, EINVAL, "an incarnation that is %s cannot be released",
 			       incarnation_state_name(in->state));
+	files_arm_timers(&in->timers);
 	__atomic_store_n(in->gate, 1, __ATOMIC_SEQ_CST);
 	if (syscall(SYS_futex, in->gate, FUTEX_WAKE, 0x7fffffff, NULL, NULL, 0) < 0)
 		return err_set(e, errno, "wake the gate: %s", strerror(errno));
@@ -53,6 +54,7 @@ void incarnation_free(struct incarnation *in)
 	vec_each(struct files_outer, o, &in->outers)
 		cleanup_fd(&o->fd);
 	vec_deinit(&in->outers);
+	files_timers_deinit(&in->timers);
 	tracker_deinit(&in->tracker);
 	fs_tree_free(in->fs);
 	if (in->group)

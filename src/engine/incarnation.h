@@ -46,6 +46,7 @@ struct incarnation {
 	struct limits_group *group;
 	struct tracker tracker;		/* processes and dirty tracking */
 	struct vec outers;		/* struct files_outer: take them */
+	struct vec timers;		/* struct files_timer: to arm with the gate */
 	int gate_fd;
 	uint32_t *gate;			/* shared page: 0 wait, 1 go */
 };

@@ -1,6 +1,8 @@
 /* files.h - descriptors: what the kinds of files share with each other. */
 #pragma once
 
+#include <time.h>
+
 #include "parts/part.h"
 
 /* Highest descriptor number in the image, at least 2. */
@@ -24,17 +26,30 @@ struct files_outer {
 	int fd;
 };
 
+/* A timer that runs from the moment in which the gate opens. */
+struct files_timer {
+	int fd;
+	int flags;		/* TFD_TIMER_* */
+	uint64_t ticks;
+	struct itimerspec value;
+};
+
+/* Arm them all; that cannot fail. They are released, too. */
+void files_arm_timers(struct vec *timers);
+void files_timers_deinit(struct vec *timers);
+
 struct files_open {
 	const struct tree_image *image;
 	int root_fd;		/* the sandbox's root, mounts and all */
 	const struct vec *wanted; /* bool, one per image.files; NULL: all */
 	struct vec fds;		/* int, one per image.files; -1: none */
 	struct vec outers;	/* struct files_outer */
+	struct vec timers;	/* struct files_timer */
 };
 
 /*
- * Open every description of the image anew inside a root. On success fds and
- * outers are filled and owned by the caller: files_open_deinit().
+ * Open every description of the image anew inside a root. On success fds,
+ * outers and timers are filled and owned by the caller: files_open_deinit().
  */
 must_check int files_open_all(struct files_open *o, struct err *e);
 void files_open_deinit(struct files_open *o);

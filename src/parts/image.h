@@ -175,6 +175,9 @@ enum image_file_kind {
 	FILE_PIPE = 4,		/* one end (or both) of a pipe */
 	FILE_FIFO = 5,		/* a named pipe of an overlay */
 	FILE_EVENTFD = 6,
+	FILE_SIGNALFD = 10,
+	FILE_TIMERFD = 11,
+	FILE_EPOLL = 12,
 };
 
 struct image_lock {
@@ -194,7 +197,7 @@ struct image_file {
 	int mount;		/* fs tree's mount; IMAGE_NONE: none of them */
 	char *path;		/* from the sandbox's root */
 	int pipe;		/* image.pipes: PIPE, FIFO */
-	uint64_t count;		/* EVENTFD */
+	uint64_t count;		/* EVENTFD; SIGNALFD: mask */
 	bool semaphore;		/* EVENTFD */
 	int content_fd;		/* UNLINKED: memfd with the bytes */
 	int twin;		/* UNLINKED: description of the same file that

@@ -9,6 +9,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "parts/epoll.h"
 #include "parts/kind.h"
 #include "sys/fd.h"
 #include "sys/file.h"
@@ -47,6 +48,7 @@ int files_open_all(struct files_open *o, struct err *e)
 {
 	o->fds = VEC_INIT(int);
 	o->outers = VEC_INIT(struct files_outer);
+	o->timers = VEC_INIT(struct files_timer);
 	if (vec_reserve(&o->fds, o->image->files.n))
 		return err_set(e, ENOMEM, "out of memory");
 	for (size_t i = 0; i < o->image->files.n; i++)
@@ -56,7 +58,8 @@ int files_open_all(struct files_open *o, struct err *e)
 		if (r)
 			return r;
 	}
-	return 0;
+	int r = epoll_join(o);
+	return r ? err_set(e, -r, "let an epoll watch again: %s", strerror(-r)) : 0;
 }
 
 void files_open_deinit(struct files_open *o)
@@ -67,4 +70,5 @@ void files_open_deinit(struct files_open *o)
 		cleanup_fd(&outer->fd);
 	vec_deinit(&o->fds);
 	vec_deinit(&o->outers);
+	files_timers_deinit(&o->timers);
 }

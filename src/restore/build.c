@@ -274,6 +274,8 @@ static int run_open(void *ctx, struct err *e)
 		return err_set(e, -r, "pass the tree's files: %s", strerror(-r));
 	in->outers = b->files.outers;
 	b->files.outers = VEC_INIT(struct files_outer);
+	in->timers = b->files.timers;
+	b->files.timers = VEC_INIT(struct files_timer);
 	return 0;
 }
 
@@ -339,7 +341,8 @@ static struct incarnation *incarnation_new(struct engine *en, struct checkpoint 
 				    .root_fd = -1,
 				    .gate_fd = -1,
 				    .tracker = TRACKER_INIT,
-				    .outers = VEC_INIT(struct files_outer) };
+				    .outers = VEC_INIT(struct files_outer),
+				    .timers = VEC_INIT(struct files_timer) };
 	return in;
 }
 

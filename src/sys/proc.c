@@ -63,6 +63,16 @@ int sys_kcmp(pid_t a, pid_t b, enum sys_kcmp what, unsigned long ia,
 	return sys_return(syscall(SYS_kcmp, a, b, what, ia, ib));
 }
 
+int sys_kcmp_epoll(pid_t pid, int fd, const struct sys_epoll_slot *slot, pid_t epoll_pid)
+{
+	int r = sys_fault("kcmp");
+	if (r)
+		return r;
+	/* struct kcmp_epoll_slot, linux/kcmp.h */
+	uint32_t where[3] = { (uint32_t)slot->epoll_fd, (uint32_t)slot->number, slot->nth };
+	return sys_return(syscall(SYS_kcmp, pid, epoll_pid, 7 /* KCMP_EPOLL_TFD */, fd, where));
+}
+
 int sys_prlimit(pid_t pid, int resource, const struct rlimit *set,
 		struct rlimit *get)
 {

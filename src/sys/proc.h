@@ -40,6 +40,20 @@ enum sys_kcmp {			/* values of kcmp(2) */
 must_check int sys_kcmp(pid_t a, pid_t b, enum sys_kcmp what, unsigned long ia,
 			unsigned long ib);
 
+/* What an epoll watches: the nth entry (from 0) with that number. */
+struct sys_epoll_slot {
+	int epoll_fd;		/* in epoll_pid */
+	int number;
+	unsigned int nth;
+};
+
+/*
+ * Is fd of a process the description that is watched there? As sys_kcmp();
+ * -ENOENT: there is no such entry. pids of this namespace.
+ */
+must_check int sys_kcmp_epoll(pid_t pid, int fd, const struct sys_epoll_slot *slot,
+			      pid_t epoll_pid);
+
 /* Read or set (set != NULL) a resource limit of a process. */
 must_check int sys_prlimit(pid_t pid, int resource, const struct rlimit *set,
 			   struct rlimit *get);
