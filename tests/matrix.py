@@ -77,6 +77,8 @@ GUESTS = [
     Guest("pipe_queue", core=True), Guest("pipe_stream"), Guest("fifo"), Guest("eventfd"),
     Guest("timerfd"), Guest("signalfd"),
     *kinds("epoll", "level edge oneshot nested numbers shared asleep fifo kinds signal"),
+    Guest("sock_pair", core=True), Guest("sock_rights"),
+    Guest("sock_rights-disk", ["sock_rights", "disk"], refused="a file that may have to move"),
     Guest("file_offsets"), Guest("file_append", core=True), Guest("file_unlinked"),
     Guest("file_map_shared"), Guest("file_locks"), Guest("file_meta"),
     Guest("dir_half_read"), Guest("cwd_umask"), Guest("dev_files"),
@@ -92,7 +94,7 @@ GUESTS = [
           limit="attempt to write a readonly database"),
     Guest("sqlite-wal", ["sqlite_writer.py", "wal"]),
     Guest("git_tree", ["git_tree.sh"]),
-    *kinds("refused", "socketpair inotify pidfd memfd tcp-listener",
+    *kinds("refused", "passcred inotify pidfd memfd tcp-listener",
            refused=NOT_YET),
     Guest("own_seccomp", refused="its seccomp filter cannot be lifted by this user"),
 ]

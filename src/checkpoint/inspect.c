@@ -151,6 +151,7 @@ int take_look(struct take *t, struct err *e)
 	t->look.own_filters = t->en->puppet.own_filters;
 	t->look.next_template_fd = t->en->next_template_fd;
 	t->look.root_fd = t->in->root_fd;
+	t->look.diag_fd = t->in->diag_fd;
 	int r = add_mounts(t, e);
 	if (r == 0)
 		r = look_memory_files(t, e);

@@ -168,6 +168,7 @@ static int ask(struct visit *v, struct err *e)
 {
 	struct image_proc *p = image_proc(&v->t->next->image, v->proc);
 	struct prog_arena *arena = &v->remote.arena;
+	v->asked.image = &v->t->next->image;
 	v->asked.prog = &v->ask;
 	v->asked.answers = prog_space(arena, sizeof(struct answers), NULL);
 	struct thread_answers *first = prog_space(arena, sizeof(*first), NULL);

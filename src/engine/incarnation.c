@@ -48,6 +48,7 @@ void incarnation_free(struct incarnation *in)
 	cleanup_fd(&in->init_socket);
 	cleanup_fd(&in->mntns_fd);
 	cleanup_fd(&in->root_fd);
+	cleanup_fd(&in->diag_fd);
 	cleanup_fd(&in->gate_fd);
 	if (in->gate)
 		munmap(in->gate, PUP_PAGE);

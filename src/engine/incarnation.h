@@ -42,6 +42,7 @@ struct incarnation {
 	int init_socket;		/* take it for commands_attach() */
 	int mntns_fd;			/* its mount namespace */
 	int root_fd;			/* its root, O_PATH */
+	int diag_fd;			/* netlink in its network: sys/sockdiag.h */
 	struct fs_tree *fs;
 	struct limits_group *group;
 	struct tracker tracker;		/* processes and dirty tracking */

@@ -21,6 +21,7 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
+#include "parts/sockets.h"
 #include "sys/proc.h"
 
 static int find_seen(struct look *l, pid_t pid, const struct procfs_fd *fd)
@@ -115,9 +116,8 @@ static int look_locks(const struct procfs_fdinfo *info, pid_t pid, struct image_
 }
 
 static int new_file(struct look *l, const struct image_proc *p, const struct frozen_proc *fp,
-		    const struct procfs_fd *fd, struct err *e)
+		    const struct procfs_fd *fd, const char *link, struct err *e)
 {
-	const char *link = procfs_fd_link(&l->fds, fd);
 	struct procfs_fdinfo info;
 	int r = procfs_fdinfo(l->procfs, fp->pid, fd->fd, &info);
 	if (r < 0)
@@ -155,6 +155,62 @@ static int new_file(struct look *l, const struct image_proc *p, const struct fro
 	return index;
 }
 
+static int add_seen(struct look *l, pid_t pid, const struct procfs_fd *fd, int file)
+{
+	struct look_seen *s = vec_add(&l->seen);
+	if (!s)
+		return -ENOMEM;
+	*s = (struct look_seen){ pid, fd->fd, fd->dev, fd->ino, file };
+	return 0;
+}
+
+/*
+ * What only its process can put right, or move to another overlay, cannot be
+ * on its way from one to another.
+ */
+static bool must_be_held(const struct image_file *f)
+{
+	return kind_of(f->kind)->load || f->kind == FILE_FIFO || f->kind == FILE_PATH;
+}
+
+static int new_own(struct look *l, const struct procfs_fd *fd, const char *link, struct err *e)
+{
+	if (l->self.pidfd < 0)
+		l->self = (struct frozen_proc){ .pid = getpid(), .pidfd = sys_pidfd_open(getpid()) };
+	if (l->self.pidfd < 0)
+		return err_set(e, -l->self.pidfd, "pidfd_open: %s", strerror(-l->self.pidfd));
+	const struct image_proc nobody = { .comm = "in a queue" };
+	int file = new_file(l, &nobody, &l->self, fd, link, e);
+	if (file < 0)
+		return file;
+	return add_seen(l, l->self.pid, fd, file) ? err_set(e, ENOMEM, "out of memory") : file;
+}
+
+int files_look_own(struct look *l, int queue, int fd, struct err *e)
+{
+	int *held = vec_add(&l->held);
+	if (!held) {
+		cleanup_fd(&fd);
+		return err_set(e, ENOMEM, "out of memory");
+	}
+	*held = fd;
+	char name[32], link[4096];
+	struct procfs_fd st;
+	snprintf(name, sizeof(name), "fd/%d", fd);
+	int r = procfs_link(l->procfs, getpid(), name, &st, link, sizeof(link));
+	if (r < 0)
+		return err_set(e, -r, "a descriptor in a queue: %s", strerror(-r));
+	st.fd = fd;
+	int file = find_seen(l, getpid(), &st);
+	if (file == IMAGE_NONE)
+		file = new_own(l, &st, link, e);
+	if (file < 0 || !must_be_held(image_file(l->image, file)))
+		return file;
+	char why[4160];
+	snprintf(why, sizeof(why), "'%s' is on its way through it", link);
+	return kind_refuse_file(l, queue, why, e);
+}
+
 static int look_fd(struct look *l, struct image_proc *p, const struct frozen_proc *fp,
 		   const struct procfs_fd *fd, struct err *e)
 {
@@ -165,13 +221,11 @@ static int look_fd(struct look *l, struct image_proc *p, const struct frozen_pro
 		return look_refuse(e, p, fd->fd, "%s", strerror(-r));
 	bool cloexec = info.flags & O_CLOEXEC;
 	if (file == IMAGE_NONE) {
-		file = new_file(l, p, fp, fd, e);
+		file = new_file(l, p, fp, fd, procfs_fd_link(&l->fds, fd), e);
 		if (file < 0)
 			return file;
-		struct look_seen *s = vec_add(&l->seen);
-		if (!s)
+		if (add_seen(l, fp->pid, fd, file))
 			return err_set(e, ENOMEM, "out of memory");
-		*s = (struct look_seen){ fp->pid, fd->fd, fd->dev, fd->ino, file };
 	} else if (info.n_locks) {
 		/* a POSIX lock of this process on a file it shares */
 		r = look_locks(&info, fp->ns_pid, image_file(l->image, file));
@@ -211,7 +265,7 @@ int files_look_end(struct look *l, struct err *e)
 		if (r)
 			return r;
 	}
-	return 0;
+	return sock_pair_up(l, e);
 }
 
 int files_max_fd(const struct tree_image *im)

@@ -14,6 +14,13 @@ int files_max_fd(const struct tree_image *im);
 must_check int files_look_end(struct look *l, struct err *e);
 
 /*
+ * A descriptor of ours, which it takes over, out of the queue of image.files
+ * [queue]: index of its description, a new one where no process has it. Only
+ * in look_end of a kind. -errno with e set.
+ */
+must_check int files_look_own(struct look *l, int queue, int fd, struct err *e);
+
+/*
  * After all else that needs the received descriptors: what the kinds do in
  * the process; close them, then take the POSIX locks.
  */
@@ -42,6 +49,8 @@ struct files_open {
 	const struct tree_image *image;
 	int root_fd;		/* the sandbox's root, mounts and all */
 	const struct vec *wanted; /* bool, one per image.files; NULL: all */
+	int pid1_pidfd;		/* has made the sockets: sockets.h */
+	unsigned int born;	/* ... at descriptors from here on */
 	struct vec fds;		/* int, one per image.files; -1: none */
 	struct vec outers;	/* struct files_outer */
 	struct vec timers;	/* struct files_timer */

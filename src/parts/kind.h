@@ -34,6 +34,11 @@ struct file_kind {
 	 */
 	int (*open)(struct files_open *o, int file);
 	/*
+	 * Every description is open: connect those that belong together, fill
+	 * queues. NULL: nothing to do.
+	 */
+	int (*join)(struct files_open *o, int file);
+	/*
 	 * All processes and descriptions have been looked at: find those that
 	 * this one refers to, or refuse: kind_refuse_file().
 	 */
@@ -50,7 +55,7 @@ struct file_kind {
 };
 
 extern const struct file_kind kind_pipe, kind_eventfd, kind_path, kind_fifo, kind_unlinked,
-	kind_node, kind_epoll, kind_timerfd, kind_signalfd;
+	kind_node, kind_socket, kind_epoll, kind_timerfd, kind_signalfd;
 
 extern const struct file_kind *const kind_table[];
 extern const size_t kind_count;

@@ -44,6 +44,18 @@ static int open_one(struct files_open *o, int file, struct err *e)
 	return r ? err_set(e, -r, "lock '%s' again: %s", f->path, strerror(-r)) : 0;
 }
 
+static int join_all(struct files_open *o, struct err *e)
+{
+	for (size_t i = 0; i < o->image->files.n; i++) {
+		const struct image_file *f = image_file(o->image, (int)i);
+		const struct file_kind *kind = kind_of(f->kind);
+		int r = kind->join && kind_is_wanted(o, (int)i) ? kind->join(o, (int)i) : 0;
+		if (r)
+			return err_set(e, -r, "set up '%s' again: %s", f->path, strerror(-r));
+	}
+	return 0;
+}
+
 int files_open_all(struct files_open *o, struct err *e)
 {
 	o->fds = VEC_INIT(int);
@@ -58,7 +70,10 @@ int files_open_all(struct files_open *o, struct err *e)
 		if (r)
 			return r;
 	}
-	int r = epoll_join(o);
+	int r = join_all(o, e);
+	if (r)
+		return r;
+	r = epoll_join(o);
 	return r ? err_set(e, -r, "let an epoll watch again: %s", strerror(-r)) : 0;
 }
 

@@ -68,6 +68,9 @@ struct look {
 	struct procfs_maps maps;
 	struct procfs_fds fds;
 	struct vec seen;		/* struct look_seen */
+	struct vec held;		/* int: descriptors from queues */
+	struct frozen_proc self;	/* the keeper, who holds these */
+	int diag_fd;			/* for sys_unix_diag(); borrowed */
 	struct procfs_status status;	/* of the process being looked at */
 };
 
@@ -83,7 +86,9 @@ struct answers {
 
 /* What questions were asked of one process, so that answers can be found. */
 struct asked {
+	const struct tree_image *image;
 	struct prog *prog;
+	size_t sock_first;		/* sockets.c: index of its first call */
 	struct answers *answers;	/* in the arena, here */
 	size_t misc_first;		/* misc.c: index of its first prctl */
 	size_t membarrier_first;	/* membarrier.c: of its first question */
@@ -110,7 +115,7 @@ struct part {
 };
 
 extern const struct part part_ids, part_memory, part_threads, part_signals,
-	part_timers, part_files, part_cwd, part_limits, part_misc, part_membarrier, part_sched,
+	part_timers, part_files, part_sockets, part_cwd, part_limits, part_misc, part_membarrier, part_sched,
 	part_cred, part_death;
 
 extern const struct part *const part_table[];

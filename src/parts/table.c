@@ -13,7 +13,7 @@
  * gate.
  */
 const struct part *const part_table[] = {
-	&part_ids,     &part_memory, &part_files,   &part_misc,	&part_cwd,
+	&part_ids,     &part_memory, &part_files, &part_sockets,   &part_misc,	&part_cwd,
 	&part_signals, &part_timers, &part_membarrier, &part_limits,
 	&part_threads, &part_sched,  &part_cred,    &part_death,
 };
@@ -29,6 +29,9 @@ void look_init(struct look *l)
 		.seen = VEC_INIT(struct look_seen),
 		.opened = VEC_INIT(struct look_opened),
 		.root_fd = -1,
+		.held = VEC_INIT(int),
+		.self.pidfd = -1,
+		.diag_fd = -1,
 	};
 }
 
@@ -37,6 +40,10 @@ void look_deinit(struct look *l)
 	vec_deinit(&l->mounts);
 	vec_deinit(&l->outers);
 	vec_deinit(&l->seen);
+	vec_each(int, fd, &l->held)
+		cleanup_fd(fd);
+	vec_deinit(&l->held);
+	cleanup_fd(&l->self.pidfd);
 	vec_each(struct look_opened, o, &l->opened)
 		cleanup_fd(&o->fd);
 	vec_deinit(&l->opened);

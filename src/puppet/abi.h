@@ -54,6 +54,7 @@ enum {
 	PUP_FRAME_BYTES = 16384,
 	PUP_WORK_BYTES = 32768,
 	PUP_WORK_MAX = 16384,		/* threads in one process */
+	PUP_ERRAND_BYTES = 8192,	/* stack of PUP_OP_ERRAND */
 	PUP_FDS_MAX = 250,		/* SCM_MAX_FD is 253 */
 };
 
@@ -82,6 +83,10 @@ enum pup_opcode {
 				 * keep them at numbers >= a2, in slots a3.. */
 	PUP_OP_JUMP = 9,	/* go on with the program at a0 */
 	PUP_OP_EQUAL = 10,	/* fail with -ESTALE unless a0 == a1 */
+	PUP_OP_LOAD = 11,	/* the 32-bit word at a0 */
+	PUP_OP_ERRAND = 12,	/* let a process with pid a0 run the program at a1
+				 * on the stack that ends at a2, with our memory
+				 * and descriptors; it ends before we go on */
 };
 
 enum {

@@ -18,6 +18,7 @@
 #include <linux/sched.h>
 
 enum { DUPFD_CLOEXEC = 1030 };	/* F_DUPFD_CLOEXEC, fcntl(2) */
+enum { CHILD_SIGNAL = 17 };	/* SIGCHLD */
 
 /* The process's values; a fork inherits them. */
 static uint64_t slot[PUP_SLOTS];
@@ -124,6 +125,30 @@ static long op_thread(const uint64_t a[6], struct pup_status *status)
 			       start);
 }
 
+/*
+ * For what remembers who did it. It shares all that we have, so that what it
+ * opens stays; memory is what its own program leaves alone.
+ */
+static long op_errand(const uint64_t a[6], struct pup_status *status)
+{
+	struct thread_start *start = (void *)(a[2] - sizeof(*start));
+	start->program = (const struct pup_op *)a[1];
+	start->status = status;
+	int pid = (int)a[0], end = 0;
+	struct clone_args args;
+	memset(&args, 0, sizeof(args));
+	args.flags = CLONE_VM | CLONE_FILES | CLONE_VFORK;
+	args.exit_signal = CHILD_SIGNAL;
+	args.set_tid = (uint64_t)&pid;
+	args.set_tid_size = 1;
+	args.stack = a[2] - PUP_ERRAND_BYTES;
+	args.stack_size = PUP_ERRAND_BYTES - 64;
+	long ret = raw_clone3_call(__NR_clone3, &args, sizeof(args), thread_main, start);
+	if (ret > 0)
+		ret = raw_syscall4(__NR_wait4, ret, (long)&end, 0x40000000 /* __WALL */, 0);
+	return ret < 0 ? ret : end ? -ECHILD : 0;
+}
+
 static long op_notify(const uint64_t a[6], struct pup_status *status)
 {
 	uint32_t *word = (uint32_t *)a[0];
@@ -208,7 +233,7 @@ static long op_recvfds(const uint64_t a[6])
 static bool is_faulty(const struct pup_op *op, struct pup_status *status)
 {
 	bool calls = op->op == PUP_OP_SYS || op->op == PUP_OP_CHILD || op->op == PUP_OP_THREAD ||
-		     op->op == PUP_OP_RECVFDS;
+		     op->op == PUP_OP_RECVFDS || op->op == PUP_OP_ERRAND;
 	return calls && status && status->fault_after &&
 	       !__atomic_sub_fetch(&status->fault_after, 1, __ATOMIC_SEQ_CST);
 }
@@ -238,6 +263,10 @@ static long run_op(const struct pup_op *op, const uint64_t a[6],
 		return op_recvfds(a);
 	case PUP_OP_EQUAL:
 		return a[0] == a[1] ? 0 : -ESTALE;
+	case PUP_OP_LOAD:
+		return *(const int32_t *)a[0];
+	case PUP_OP_ERRAND:
+		return op_errand(a, status);
 	default:
 		return -ENOSYS;
 	}

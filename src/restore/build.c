@@ -27,6 +27,7 @@
 #include <sys/syscall.h>
 
 #include "base/clock.h"
+#include "parts/sockets.h"
 #include "restore/pid1.h"
 #include "sys/fd.h"
 #include "sys/file.h"
@@ -38,6 +39,7 @@ enum {
 	ARENA_BASE_BYTES = 512 << 10,
 	ARENA_PROC_BYTES = 48 << 10,	/* measured: python with 110 VMAs 20 KB */
 	ARENA_THREAD_BYTES = 16 << 10,
+	ARENA_SOCKET_BYTES = 24 * sizeof(struct pup_op),
 	SLICE_NS = 50000000,
 };
 
@@ -78,6 +80,7 @@ static int run_mounts(void *ctx, struct err *e)
 static size_t arena_bytes(const struct tree_image *im)
 {
 	size_t bytes = ARENA_BASE_BYTES + im->procs.n * ARENA_PROC_BYTES +
+		       sock_count(im) * ARENA_SOCKET_BYTES +
 		       im->n_threads * ARENA_THREAD_BYTES;
 	vec_each(struct image_proc, p, &im->procs) {
 		bytes += (p->fds.n * 2 + p->vmas.n * 8 + 64) * sizeof(struct pup_op);
@@ -256,7 +259,14 @@ static int run_open(void *ctx, struct err *e)
 	}
 	if (r < 0)
 		return err_set(e, -r, "open %s: %s", path, strerror(-r));
-	b->files = (struct files_open){ .image = b->image, .root_fd = in->root_fd };
+	r = in->diag_fd = sys_pidfd_getfd(in->pid1_pidfd,
+					  (int)sock_born_diag(b->born, b->image));
+	if (r < 0)
+		return err_set(e, -r, "the socket of its network: %s", strerror(-r));
+	b->files = (struct files_open){ .image = b->image,
+					.root_fd = in->root_fd,
+					.pid1_pidfd = in->pid1_pidfd,
+					.born = b->born };
 	r = files_open_all(&b->files, e);
 	if (r)
 		return r;
@@ -339,6 +349,7 @@ static struct incarnation *incarnation_new(struct engine *en, struct checkpoint 
 				    .init_socket = -1,
 				    .mntns_fd = -1,
 				    .root_fd = -1,
+				    .diag_fd = -1,
 				    .gate_fd = -1,
 				    .tracker = TRACKER_INIT,
 				    .outers = VEC_INIT(struct files_outer),

@@ -46,6 +46,7 @@ struct build {
 	int doors[LIMITS_DOORS_MAX];	/* of the cgroup; limits_doors() of them */
 	unsigned int fd_base;		/* first number for descriptors of ours */
 	unsigned int file_slot;		/* image.files[0] */
+	unsigned int born;		/* descriptors of PID 1 that are the sockets */
 	unsigned int next_slot;		/* free for the programs of the tree */
 	struct own_settings own;
 };

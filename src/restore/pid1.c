@@ -15,12 +15,15 @@
 #include <sys/wait.h>
 
 #include "parts/shm.h"
+#include "parts/sockets.h"
 #include "sandbox/confine.h"
 #include "sandbox/init/proto.h"
 
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC 4
 #endif
+
+enum { BORN_AFTER = 64 };	/* what PID 1 keeps above fd_base itself */
 
 static uint64_t status_word(struct build *b, uint32_t *word)
 {
@@ -54,6 +57,7 @@ static void write_rendezvous(struct build *b, struct prog *p, unsigned int socke
 	prog_sys(p, SYS_read, socket, prog_data(&b->arena, &go, sizeof(go)), sizeof(go));
 	prog_slots(p, 1);
 	prog_exact(p, sizeof(go));
+	prog_sys(p, SYS_close_range, b->born, sock_born_diag(b->born, b->image), 0);
 	size_t n = b->image->files.n + b->exes.n;
 	if (n) {
 		prog_op(p, PUP_OP_RECVFDS, socket, n, b->fd_base, b->file_slot);
@@ -146,6 +150,8 @@ int pid1_write(struct build *b, struct err *e)
 	unsigned int socket = keep_high(b, p, first);
 	unsigned int image = keep_high(b, p, first + 1);
 	unsigned int confine = keep_high(b, p, first + 2);
+	b->born = b->fd_base + BORN_AFTER + (unsigned int)(b->image->files.n + b->exes.n);
+	sock_write_births(p, b->image, b->born);
 	write_rendezvous(b, p, socket);
 	/* the tree inherits it; it takes nothing from PID 1 itself */
 	confine_emit_bounding(p, b->en->bounding, confine_bounding());

@@ -146,6 +146,7 @@ const struct confine_call confine_puppet_calls[] = {
 	P(get_robust_list, 0),
 	P(getitimer, 0),
 	P(getpid, 0),
+	P(getsockopt, 3),
 	P(gettid, 0),
 	P(ioctl, 3, 0x541b),
 	P(lseek, 3),

@@ -17,10 +17,12 @@
 
 static int fd;
 
-static void make_socketpair(void)
+/* Queued with the credentials of its sender. */
+static void make_passcred(void)
 {
-	int fds[2];
+	int fds[2], on = 1;
 	guest_sys(socketpair(AF_UNIX, SOCK_STREAM, 0, fds));
+	guest_sys(setsockopt(fds[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)));
 	guest_eq(write(fds[1], "x", 1), 1);
 	fd = fds[0];
 }
@@ -83,7 +85,7 @@ static const struct {
 	void (*make)(void);
 	bool readable; /* poll() says so at once */
 } kinds[] = {
-	{"socketpair", make_socketpair, true}, {"timerfd", make_timerfd, true},
+	{"passcred", make_passcred, true}, {"timerfd", make_timerfd, true},
 	{"signalfd", make_signalfd, true},     {"inotify", make_inotify, true},
 	{"epoll", make_epoll, true},           {"pidfd", make_pidfd, true},
 	{"memfd", make_memfd, true},           {"tcp-listener", make_tcp, false},
@@ -93,7 +95,7 @@ int main(int argc, char **argv)
 {
 	unsigned k = 0;
 	guest_start(argc, argv);
-	const char *kind = argc > 2 ? argv[2] : "socketpair";
+	const char *kind = argc > 2 ? argv[2] : "passcred";
 	while (k < sizeof(kinds) / sizeof(*kinds) && strcmp(kinds[k].name, kind) != 0)
 		k++;
 	if (k == sizeof(kinds) / sizeof(*kinds))

@@ -1,0 +1,171 @@
+/*
+ * sockets.c - sockets: what all families have in common, and who does the
+ * rest.
+ */
+#include "parts/sockets.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sock_diag.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "sys/fd.h"
+#include "sys/proc.h"
+
+static bool is_socket(const struct kind_look *at, const struct image_file *f)
+{
+	(void)f;
+	return !strncmp(at->link, "socket:[", 8);
+}
+
+static int refuse_errno(const struct kind_look *at, const char *what, int r, struct err *e)
+{
+	return look_refuse(e, at->p, at->fd->fd, "%s (%s): %s", what, at->link, strerror(-r));
+}
+
+static int has_filter(int fd)
+{
+	uint32_t n = 0;
+	int r = sys_getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &n);
+	return r == -EACCES ? 1 : r ? r : n != 0;
+}
+
+static int look_socket(const struct kind_look *at, struct image_file *f, struct err *e)
+{
+	struct image_sock *s = calloc(1, sizeof(*s));
+	if (!s)
+		return err_set(e, ENOMEM, "out of memory");
+	*s = (struct image_sock){ .peer = IMAGE_NONE,
+				  .options = VEC_INIT(struct sock_option),
+				  .packets = VEC_INIT(struct sock_packet),
+				  .fd = -1 };
+	f->own = s;
+	s->fd = sys_pidfd_getfd(at->fp->pidfd, at->fd->fd);
+	int r = s->fd < 0 ? s->fd : sys_sockopt_int(s->fd, SOL_SOCKET, SO_DOMAIN, &s->domain);
+	if (r == 0)
+		r = sys_sockopt_int(s->fd, SOL_SOCKET, SO_TYPE, &s->type);
+	if (r == 0)
+		r = sys_sockopt_int(s->fd, SOL_SOCKET, SO_PROTOCOL, &s->protocol);
+	if (r == 0)
+		r = has_filter(s->fd);
+	if (r < 0)
+		return refuse_errno(at, "a socket", r, e);
+	if (r)
+		return kind_refuse(at, "a socket with a filter", e);
+	if (s->domain != AF_UNIX)
+		return kind_refuse(at, "a socket of this family", e);
+	r = sock_options_look(s);
+	if (r)
+		return refuse_errno(at, "the options of a socket", r, e);
+	return sock_unix_look(at, s, e);
+}
+
+static int look_end(struct look *l, int file, struct err *e)
+{
+	int r = sock_queue_look(l, file, e);
+	cleanup_fd(&image_sock(l->image, file)->fd);
+	return r;
+}
+
+size_t sock_count(const struct tree_image *im)
+{
+	size_t n = 0;
+	vec_each(struct image_file, f, &im->files)
+		n += f->kind == FILE_SOCKET;
+	return n;
+}
+
+int sock_pair_up(struct look *l, struct err *e)
+{
+	unsigned int born = 0;
+	for (int i = 0; i < (int)l->image->files.n; i++) {
+		if (image_file(l->image, i)->kind != FILE_SOCKET)
+			continue;
+		struct image_sock *s = image_sock(l->image, i);
+		s->born = born++;
+		const char *why = sock_unix_pair_up(l->image, s);
+		if (why)
+			return kind_refuse_file(l, i, why, e);
+	}
+	return 0;
+}
+
+static int open_socket(struct files_open *o, int file)
+{
+	int fd = sys_pidfd_getfd(o->pid1_pidfd, (int)sock_born(o->born, image_sock(o->image, file), false));
+	if (fd < 0)
+		return fd;
+	*kind_fd(o, file) = fd;
+	return sys_fcntl(fd, F_SETFL, image_file(o->image, file)->flags & O_NONBLOCK);
+}
+
+static void free_socket(struct image_file *f)
+{
+	struct image_sock *s = f->own;
+	if (!s)
+		return;
+	cleanup_fd(&s->fd);
+	vec_deinit(&s->options);
+	sock_queue_free(s);
+}
+
+const struct file_kind kind_socket = {
+	.kind = FILE_SOCKET,
+	.is = is_socket,
+	.look = look_socket,
+	.look_end = look_end,
+	.open = open_socket,
+	.join = sock_unix_join,
+	.free = free_socket,
+};
+
+/*
+ * SO_PEERCRED names a process that has ended by a number which only a process
+ * of the sandbox can read.
+ */
+static bool is_unknown(const struct tree_image *im, const struct image_fd *fd)
+{
+	const struct image_file *f = image_file(im, fd->file);
+	return f->kind == FILE_SOCKET && ((struct image_sock *)f->own)->creds.unknown;
+}
+
+static int ask_creds(struct image_proc *p, struct asked *a)
+{
+	a->sock_first = a->prog->ops.n;
+	vec_each(struct image_fd, fd, &p->fds) {
+		if (!is_unknown(a->image, fd))
+			continue;
+		const uint32_t len = sizeof(struct ucred);
+		struct ucred *out = prog_space(a->prog->arena, sizeof(*out), NULL);
+		if (!out)
+			return -ENOMEM;
+		prog_sys(a->prog, SYS_getsockopt, (uint64_t)fd->fd, SOL_SOCKET, SO_PEERCRED,
+			 prog_remote(a->prog->arena, out),
+			 prog_data(a->prog->arena, &len, sizeof(len)));
+	}
+	return 0;
+}
+
+static int heard_creds(struct image_proc *p, const struct asked *a, struct err *e)
+{
+	size_t op = a->sock_first;
+	(void)e;
+	vec_each(struct image_fd, fd, &p->fds) {
+		if (!is_unknown(a->image, fd))
+			continue;
+		const struct pup_op *asked = vec_at(&a->prog->ops, op++);
+		const struct ucred *heard = (const void *)(a->prog->arena->local +
+							   (asked->a[3] - a->prog->arena->remote));
+		if (heard->pid > 0)
+			image_sock(a->image, fd->file)->creds.pid = heard->pid;
+	}
+	return 0;
+}
+
+const struct part part_sockets = {
+	.name = "sockets",
+	.ask = ask_creds,
+	.heard = heard_creds,
+};
