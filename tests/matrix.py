@@ -85,6 +85,7 @@ GUESTS = [
     Guest("rlimits"), Guest("scheduling"), Guest("membarrier"), Guest("credentials", root=True),
     Guest("sessions"), Guest("zombies"), Guest("tree_deep", core=True), Guest("daemon"),
     Guest("run_programs"),
+    *kinds("mem_locked", "ranges all future future-on-fault"),
     *kinds("sleep_left", "nanosleep poll absolute"),
     *kinds("blocked", "read write poll poll-timeout ppoll select pselect futex "
            "futex-timeout pause sigsuspend sigtimedwait wait4 waitid lock epoll"),

@@ -170,6 +170,7 @@ static int ask(struct visit *v, struct err *e)
 	struct prog_arena *arena = &v->remote.arena;
 	v->asked.image = &v->t->next->image;
 	v->asked.prog = &v->ask;
+	v->asked.untouched = remote_untouched_page(&v->remote);
 	v->asked.answers = prog_space(arena, sizeof(struct answers), NULL);
 	struct thread_answers *first = prog_space(arena, sizeof(*first), NULL);
 	v->pair = prog_space(arena, FD_PAIR_BYTES, NULL);

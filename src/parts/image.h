@@ -39,6 +39,12 @@ enum image_vma_kind {
 	VMA_VDSO = 5,		/* vvar, vvar_vclock, vdso */
 };
 
+enum image_lock_kind {
+	LOCK_NONE,
+	LOCK_NOW,		/* mlock(2) */
+	LOCK_ON_FAULT,		/* MLOCK_ONFAULT, MCL_ONFAULT */
+};
+
 struct image_vma {
 	uint64_t start, end;
 	uint64_t offset;	/* in the file or object, bytes */
@@ -48,6 +54,7 @@ struct image_vma {
 	bool grows_down;
 	bool tracked;		/* dirty tracking armed at this checkpoint */
 	bool has_anon;		/* written pages are in the template */
+	enum image_lock_kind lock;
 	uint32_t born;		/* depth of the checkpoint that mapped it afresh
 				 * in its template */
 	int object;		/* FILE: image.map_files; FILE_SHARED: image.files;
@@ -158,6 +165,7 @@ struct image_proc {
 	int oom_score_adj;
 	bool subreaper;
 	uint32_t coredump_filter;
+	enum image_lock_kind lock_future;	/* MCL_FUTURE */
 	uint64_t xcomp_perm;	/* ARCH_GET_XCOMP_PERM; 0: not known there */
 	uint32_t membarriers;	/* MEMBARRIER_CMD_REGISTER_* */
 	uint32_t thp_disable;	/* as PR_GET_THP_DISABLE gives it */

@@ -1,4 +1,5 @@
 /* limits.c - resource limits, all of them. */
+#include "parts/locked.h"
 #include "parts/part.h"
 
 #include <string.h>
@@ -21,6 +22,8 @@ static void load_limits(struct load *l)
 	const struct image_proc *p = image_proc(l->image, l->proc);
 	for (int i = 0; i < RLIM_NLIMITS; i++) {
 		struct rlimit ours;
+		if (i == RLIMIT_MEMLOCK && locked_limits_later(p))
+			continue;
 		if (getrlimit(i, &ours) == 0 && !memcmp(&ours, &p->limit[i], sizeof(ours)))
 			continue;
 		prog_sys(l->prog, SYS_prlimit64, 0, (uint64_t)i,

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include "sys/proc.h"
+
 int own_settings_read(struct procfs *procfs, struct own_settings *own)
 {
 	int r = procfs_oom_score_adj(procfs, getpid(), &own->oom_score_adj);
@@ -13,5 +15,7 @@ int own_settings_read(struct procfs *procfs, struct own_settings *own)
 		r = sys_sched_getattr(0, &own->sched);
 	if (r == 0)
 		r = own->ioprio = sys_ioprio_get(0);
+	if (r >= 0)
+		r = sys_prlimit(0, RLIMIT_MEMLOCK, NULL, &own->memlock);
 	return r < 0 ? r : 0;
 }

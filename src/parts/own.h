@@ -14,6 +14,7 @@ struct own_settings {
 	int nice;
 	struct sys_sched_attr sched;
 	int ioprio;
+	struct rlimit memlock;
 };
 
 /* Those of this process. 0 or -errno. */

@@ -81,6 +81,7 @@ struct answers {
 		int64_t interval_s, interval_us, value_s, value_us;
 	} itimer[3];
 	int32_t subreaper;
+	uint8_t resident;		/* mincore(2) of asked.untouched */
 	uint64_t xcomp_perm;
 };
 
@@ -91,6 +92,8 @@ struct asked {
 	size_t sock_first;		/* sockets.c: index of its first call */
 	struct answers *answers;	/* in the arena, here */
 	size_t misc_first;		/* misc.c: index of its first prctl */
+	size_t locked_first;		/* locked.c: of its first question */
+	uint64_t untouched;		/* a page that was just mapped there */
 	size_t membarrier_first;	/* membarrier.c: of its first question */
 };
 
@@ -115,7 +118,8 @@ struct part {
 };
 
 extern const struct part part_ids, part_memory, part_threads, part_signals,
-	part_timers, part_files, part_sockets, part_cwd, part_limits, part_misc, part_membarrier, part_sched,
+	part_timers, part_files, part_sockets, part_cwd, part_limits, part_misc,
+	part_locked, part_membarrier, part_sched,
 	part_cred, part_death;
 
 extern const struct part *const part_table[];

@@ -6,7 +6,7 @@
 
 /*
  * Order of restoring. Memory is first: nothing of the process's own exists
- * before. Descriptors come before limits (RLIMIT_NOFILE) and credentials
+ * before; its locks, before tracking and limits. Descriptors come before limits (RLIMIT_NOFILE) and credentials
  * (opening needs none, but fchdir of a closed directory does); what is set in
  * files of /proc before the root directory, which may have none; credentials
  * are last but for what they take away, then only the seccomp filter and the
@@ -14,7 +14,7 @@
  */
 const struct part *const part_table[] = {
 	&part_ids,     &part_memory, &part_files, &part_sockets,   &part_misc,	&part_cwd,
-	&part_signals, &part_timers, &part_membarrier, &part_limits,
+	&part_signals, &part_timers, &part_membarrier, &part_locked, &part_limits,
 	&part_threads, &part_sched,  &part_cred,    &part_death,
 };
 const size_t part_count = sizeof(part_table) / sizeof(part_table[0]);

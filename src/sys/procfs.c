@@ -196,7 +196,7 @@ static int parse_pids(const char *s, pid_t out[PROCFS_NS_DEPTH])
 	return n;
 }
 
-enum field_kind { INT, HEX, OCTAL, FLAG, CHAR, FOUR, PIDS };
+enum field_kind { INT, DECIMAL, HEX, OCTAL, FLAG, CHAR, FOUR, PIDS };
 
 #define AT(member) offsetof(struct procfs_status, member)
 
@@ -217,6 +217,7 @@ static const struct status_field {
 	{ "NSpid", PIDS, AT(ns_pid) },
 	{ "NSpgid", PIDS, AT(ns_pgid) },
 	{ "NSsid", PIDS, AT(ns_sid) },
+	{ "VmLck", DECIMAL, AT(locked_kb) },
 	{ "Threads", INT, AT(threads) },
 	{ "SigPnd", HEX, AT(sig_pending) },
 	{ "ShdPnd", HEX, AT(sig_shared_pending) },
@@ -242,6 +243,9 @@ static void parse_field(const struct status_field *field, const char *s,
 	switch (field->kind) {
 	case INT:
 		*(int *)at = (int)procfs_number(&s, 10);
+		break;
+	case DECIMAL:
+		*(uint64_t *)at = procfs_number(&s, 10);
 		break;
 	case HEX:
 		*(uint64_t *)at = procfs_number(&s, 16);

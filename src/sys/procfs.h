@@ -87,6 +87,7 @@ struct procfs_status {
 	bool no_new_privs;
 	int seccomp;			/* 0 off, 1 strict, 2 filter */
 	int seccomp_filters;
+	uint64_t locked_kb;		/* memory that is locked */
 	uint64_t voluntary_switches;
 	uint64_t involuntary_switches;
 };
@@ -152,6 +153,16 @@ must_check int procfs_smap(struct procfs *p, pid_t pid, uint64_t start,
 
 /* Does a VmFlags list contain the two-letter flag? */
 bool procfs_smap_flag(const struct procfs_smap *s, const char *flag);
+
+/*
+ * Append the locked mappings (struct procfs_locked), ascending: from smaps,
+ * so only on demand, too.
+ */
+struct procfs_locked {
+	uint64_t start, end;
+	bool on_fault;		/* MLOCK_ONFAULT */
+};
+must_check int procfs_locked(struct procfs *p, pid_t pid, struct vec *out);
 
 /* Pages of a range that are anonymous (present or swapped, written copies). */
 must_check int64_t procfs_anon_pages(struct procfs *p, pid_t pid,

@@ -290,6 +290,33 @@ int procfs_smap(struct procfs *p, pid_t pid, uint64_t start,
 	return -ENOENT;
 }
 
+int procfs_locked(struct procfs *p, pid_t pid, struct vec *out)
+{
+	int n = procfs_read(p, pid, 0, "smaps");
+	if (n < 0)
+		return n;
+	for (const char *s = p->text.data; *s;) {
+		struct procfs_smap smap = { 0 };
+		const char *head = s;
+		uint64_t start = procfs_number(&s, 16);
+		s += *s == '-';
+		uint64_t end = procfs_number(&s, 16);
+		parse_smap(head, &smap);
+		const char *flags = strstr(s, "\nVmFlags:");
+		const char *next = flags ? strchr(flags + 1, '\n') : NULL;
+		if (!next)
+			return -EPROTO;
+		s = next + 1;
+		if (!procfs_smap_flag(&smap, "lo"))
+			continue;
+		struct procfs_locked *l = vec_add(out);
+		if (!l)
+			return -ENOMEM;
+		*l = (struct procfs_locked){ start, end, procfs_smap_flag(&smap, "lf") };
+	}
+	return 0;
+}
+
 bool procfs_smap_flag(const struct procfs_smap *s, const char *flag)
 {
 	for (const char *at = s->flags; at[0] && at[1];) {

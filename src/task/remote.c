@@ -179,6 +179,12 @@ static int map_area(struct remote *r, size_t blob_bytes, struct err *e)
 	return 0;
 }
 
+/* The stack grows down from the area's middle; it is never used up. */
+uint64_t remote_untouched_page(const struct remote *r)
+{
+	return r->stack_top - STACK_BYTES;
+}
+
 /* Put the blob at the start of the area. */
 static int install_blob(struct remote *r, struct err *e)
 {

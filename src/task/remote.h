@@ -95,6 +95,9 @@ must_check int remote_run_thread(struct remote *r, size_t k, uint64_t program,
 must_check int remote_syscall(struct remote *r, long nr, const uint64_t arg[6],
 			      int64_t *result, struct err *e);
 
+/* Address of a page that was mapped for it there and that nothing has touched. */
+uint64_t remote_untouched_page(const struct remote *r);
+
 /* Undo all of begin. Always frees; an error tells what could not be undone. */
 must_check int remote_end(struct remote *r, struct err *e);
 

@@ -166,7 +166,7 @@ KINDS = [
     Kind("chroot"), Kind("no-descriptors"), Kind("many-descriptors"), Kind("many-mappings"),
     Kind("deep-directory", REFUSED), Kind("odd-file-names", REFUSED), Kind("odd-program"),
     Kind("odd-comm"), Kind("odd-pointers"), Kind("odd-registers"), Kind("odd-personality"),
-    Kind("no-tsc"), Kind("scheduling"),
+    Kind("no-tsc"), Kind("scheduling"), Kind("locked-future"),
     Kind("huge-environment"), Kind("not-dumpable"), Kind("oom-first"),
     Kind("fork-storm"), Kind("thread-storm"), Kind("exec-storm"), Kind("signal-storm"),
     Kind("stop-storm"),
