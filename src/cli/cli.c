@@ -171,6 +171,21 @@ long cli_duration_ms(struct argp_state *state, const char *what, const char *tex
 	return 0;
 }
 
+/* Bytes that are not UTF-8 would become others on the way: usage error. */
+static json_t *text_or_exit(const char *value)
+{
+	if (json_is_text(value, strlen(value)))
+		return json_text_z(value);
+	fprintf(stderr, "mulligan: an argument is not UTF-8\n"
+			"  remedy: pass such bytes through a file or standard input\n");
+	exit(CLI_USAGE);
+}
+
+int cli_set(json_t *params, const char *key, const char *value)
+{
+	return json_object_set_new(params, key, text_or_exit(value));
+}
+
 void cli_append(json_t *params, const char *key, const char *value)
 {
 	json_t *array = json_object_get(params, key);
@@ -178,10 +193,5 @@ void cli_append(json_t *params, const char *key, const char *value)
 		json_object_set_new(params, key, json_array());
 		array = json_object_get(params, key);
 	}
-	if (!json_is_text(value, strlen(value))) {
-		fprintf(stderr, "mulligan: an argument is not UTF-8\n"
-				"  remedy: pass such bytes through a file or standard input\n");
-		exit(CLI_USAGE);
-	}
-	json_array_append_new(array, json_text_z(value));
+	json_array_append_new(array, text_or_exit(value));
 }

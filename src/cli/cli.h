@@ -101,5 +101,8 @@ long cli_number(struct argp_state *state, const char *what, const char *text, lo
 /* "90", "1.5s", "250ms", "10m", "2h": milliseconds, or usage error. */
 long cli_duration_ms(struct argp_state *state, const char *what, const char *text);
 
-/* Append a string to the array params[key], making it. */
+/* params[key] = value; what is not UTF-8 is a usage error. 0, -1: no memory. */
+int cli_set(json_t *params, const char *key, const char *value);
+
+/* Append a string to the array params[key], making it; as cli_set(). */
 void cli_append(json_t *params, const char *key, const char *value);

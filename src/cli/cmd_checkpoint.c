@@ -7,7 +7,7 @@ static int option(int key, char *value, struct argp_state *state, void *ctx)
 {
 	if (key != 't')
 		return ARGP_ERR_UNKNOWN;
-	return json_object_set_new(ctx, "tag", json_text_z(value));
+	return cli_set(ctx, "tag", value);
 }
 
 static int run(int argc, char **argv)

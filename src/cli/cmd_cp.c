@@ -88,7 +88,7 @@ static int copy_out(struct client *c, const char *from, const char *to, json_t *
 	if (r)
 		return r;
 	scoped_json json_t *params = json_object();
-	json_object_set_new(params, "path", json_text_z(from));
+	cli_set(params, "path", from);
 	int id = client_send(c, "copy_out", params, NULL, 0, e);
 	r = id < 0 ? id : receive_files(c, id, u, result, e);
 	tar_unpack_free(u);
@@ -124,7 +124,7 @@ static int copy_in(struct client *c, const char *from, const char *to, json_t **
 	if (r)
 		return r;
 	scoped_json json_t *params = json_object();
-	json_object_set_new(params, "path", json_text_z(to));
+	cli_set(params, "path", to);
 	int id = client_send(c, "copy_in", params, NULL, 0, e);
 	r = id < 0 ? id : send_files(c, p, e);
 	tar_pack_free(p);

@@ -18,7 +18,7 @@ static int run(int argc, char **argv)
 		  "NAME has letters, digits, '.', '_' and '-'; without one a name is made up.",
 		  argc, argv);
 	if (args.n)
-		json_object_set_new(params, "name", json_text_z(args.arg[0]));
+		cli_set(params, "name", args.arg[0]);
 	struct client c;
 	struct err e = ERR_INIT;
 	scoped_json json_t *result = NULL;

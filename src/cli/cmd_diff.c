@@ -13,9 +13,9 @@ static int run(int argc, char **argv)
 		  argc, argv);
 	scoped_json json_t *params = json_object();
 	if (args.n > 1)
-		json_object_set_new(params, "a", json_text_z(args.arg[1]));
+		cli_set(params, "a", args.arg[1]);
 	if (args.n > 2)
-		json_object_set_new(params, "b", json_text_z(args.arg[2]));
+		cli_set(params, "b", args.arg[2]);
 	scoped_json json_t *result = NULL;
 	int code = cli_call(&args, args.arg[0], "diff", params, &result);
 	if (code)

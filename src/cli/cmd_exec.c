@@ -20,12 +20,12 @@ int exec_option(int key, char *value, struct argp_state *state, struct exec_opti
 {
 	switch (key) {
 	case 'w':
-		return json_object_set_new(o->params, "cwd", json_text_z(value));
+		return cli_set(o->params, "cwd", value);
 	case 'e':
 		cli_append(o->params, "env", value);
 		return 0;
 	case 'u':
-		return json_object_set_new(o->params, "user", json_text_z(value));
+		return cli_set(o->params, "user", value);
 	case 't':
 		return json_object_set_new(o->params, "timeout_ms",
 					   json_integer(cli_duration_ms(state, "-t", value)));

@@ -24,7 +24,7 @@ static int run(int argc, char **argv)
 		  argc, argv);
 	char *checkpoint = cli_split_checkpoint(args.arg[0]);
 	if (checkpoint)
-		json_object_set_new(params, "checkpoint", json_text_z(checkpoint));
+		cli_set(params, "checkpoint", checkpoint);
 	for (int i = 1; i < args.n; i++)
 		cli_append(params, "names", args.arg[i]);
 	if (args.n > 1 && !json_object_get(params, "n"))
