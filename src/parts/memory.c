@@ -21,6 +21,7 @@
 
 #include "parts/mapfile.h"
 #include "parts/shm.h"
+#include "parts/stagemap.h"
 #include "sys/probe.h"
 
 static bool starts_with(const char *s, const char *head)
@@ -245,7 +246,8 @@ static void emit_move(struct prog *prog, uint64_t from, uint64_t to, uint64_t by
 
 /*
  * Move all staged mappings: neighbours at one distance go together where the
- * kernel can (6.17), else one by one.
+ * kernel can (6.17), else one by one. The call takes along whatever lies
+ * between the first and the last: nothing of another distance may.
  */
 static void load_private(struct load *l, const struct image_proc *p)
 {
@@ -256,7 +258,8 @@ static void load_private(struct load *l, const struct image_proc *p)
 			continue;
 		/* the kernel moves a device's mapping only by itself: EFAULT */
 		bool alone = v->kind == VMA_FILE && map_file(l->image, v->object)->is_device;
-		if (end && together && joins && !alone && v->stage - v->start == distance) {
+		if (end && together && joins && !alone && v->stage - v->start == distance &&
+		    stagemap_adjoin(end + distance, v->stage)) {
 			end = v->end;
 			continue;
 		}

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "parts/memory.h"
 #include "puppet/abi.h"
 
 enum { N_CHUNKS = (PUP_STAGE_END - PUP_STAGE) >> STAGE_CHUNK_BITS };
@@ -60,16 +61,14 @@ static void forget(struct tree_image *im, uint64_t key, uint64_t guest, uint64_t
 	}
 }
 
-int stagemap_place(struct tree_image *im, uint64_t key, uint64_t start, uint64_t end,
-		   uint64_t *stage, bool *moved)
+/* Staging address of [start, end), whose chunks lie side by side. */
+static int place_run(struct tree_image *im, uint64_t key, uint64_t start, uint64_t end,
+		     uint64_t *stage)
 {
 	uint64_t guest = start & ~(STAGE_CHUNK_BYTES - 1);
 	uint64_t n = (end - guest + STAGE_CHUNK_BYTES - 1) >> STAGE_CHUNK_BITS;
-	*moved = false;
 	if (!in_place(im, key, guest, n)) {
-		size_t before = im->chunks.n;
 		forget(im, key, guest, n);
-		*moved = im->chunks.n != before;
 		uint64_t at = free_run(im, n);
 		if (!at)
 			return -ENOSPC;
@@ -84,6 +83,50 @@ int stagemap_place(struct tree_image *im, uint64_t key, uint64_t start, uint64_t
 	}
 	*stage = find(im, key, guest)->stage + (start - guest);
 	return 0;
+}
+
+/* Staged mappings from the one at `first` on that have chunks in common. */
+static size_t run_of_chunks(const struct vec *vmas, size_t first, uint64_t *end)
+{
+	const struct image_vma *v = vec_at(vmas, first);
+	size_t k = first + 1;
+	*end = v->end;
+	for (; k < vmas->n; k++) {
+		v = vec_at(vmas, k);
+		if (!memory_is_staged(v))
+			continue;
+		if (v->start >> STAGE_CHUNK_BITS > (*end - 1) >> STAGE_CHUNK_BITS)
+			break;
+		*end = v->end;
+	}
+	return k;
+}
+
+int stagemap_place(struct tree_image *im, struct image_proc *p)
+{
+	for (size_t k = 0; k < p->vmas.n;) {
+		const struct image_vma *first = vec_at(&p->vmas, k);
+		if (!memory_is_staged(first)) {
+			k++;
+			continue;
+		}
+		uint64_t end, stage;
+		size_t after = run_of_chunks(&p->vmas, k, &end);
+		int r = place_run(im, p->key, first->start, end, &stage);
+		if (r)
+			return r;
+		for (uint64_t start = first->start; k < after; k++) {
+			struct image_vma *v = vec_at(&p->vmas, k);
+			if (memory_is_staged(v))
+				v->stage = stage + (v->start - start);
+		}
+	}
+	return 0;
+}
+
+bool stagemap_adjoin(uint64_t end, uint64_t start)
+{
+	return (start >> STAGE_CHUNK_BITS) - ((end - 1) >> STAGE_CHUNK_BITS) <= 1;
 }
 
 int stagemap_inherit(struct tree_image *im, const struct tree_image *parent)

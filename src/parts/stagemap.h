@@ -8,6 +8,11 @@
  * enough to move whole page tables. A chunk keeps its place from checkpoint
  * to checkpoint; that of a process that ended is free again.
  *
+ * Two chunks of a process can have the same distance and somebody else's
+ * chunk between them in the template: they do not move together.
+ *
+ *	guest	  A . B		template  A X B		(X: of another place)
+ *
  *	63 TB / 16 GB = 4,032 chunks; a usual process has three.
  */
 #pragma once
@@ -24,13 +29,16 @@ struct stage_chunk {
 };
 
 /*
- * Staging address for [start, end) of the process `key`. *moved says that
- * the chunks had to be placed anew: what base templates have staged for any
- * of these chunks under this process is not where it was. 0 or -ENOSPC,
- * -ENOMEM.
+ * Give every private mapping of a process its staging address. Mappings that
+ * share a chunk with one that goes on into the next are placed together: one
+ * of them may have moved, away from where base templates have it. 0 or
+ * -ENOSPC, -ENOMEM.
  */
-int stagemap_place(struct tree_image *im, uint64_t key, uint64_t start, uint64_t end,
-		   uint64_t *stage, bool *moved);
+must_check int stagemap_place(struct tree_image *im, struct image_proc *p);
+
+/* Whether a range that ends at `end` and one from start on, above it, have no
+ * chunk of anybody else between them in the template. */
+bool stagemap_adjoin(uint64_t end, uint64_t start);
 
 /* Start an image's map from its parent's, without processes that are gone. */
 int stagemap_inherit(struct tree_image *im, const struct tree_image *parent);

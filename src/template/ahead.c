@@ -74,7 +74,7 @@ static enum plan_kind decide(const struct ahead *a, const struct image_vma *v,
 			     const struct image_vma *o)
 {
 	if (!o || v->born > a->ancestor_depth || !plan_same_mapping(o, v) ||
-	    o->start > v->start || o->stage - o->start != v->stage - v->start)
+	    !plan_same_place(o, v) || o->start > v->start)
 		return PLAN_BUILD;
 	if (o->end >= v->end)
 		return PLAN_KEEP;

@@ -62,6 +62,11 @@ bool plan_same_mapping(const struct image_vma *a, const struct image_vma *b)
 	       (a->kind == VMA_ANON || a->offset - a->start == b->offset - b->start);
 }
 
+bool plan_same_place(const struct image_vma *a, const struct image_vma *b)
+{
+	return a->stage - a->start == b->stage - b->start;
+}
+
 const struct image_vma *plan_only_overlap(const struct image_proc *base,
 					  const struct image_vma *v)
 {
@@ -81,9 +86,9 @@ const struct image_vma *plan_only_overlap(const struct image_proc *base,
 }
 
 static enum plan_kind decide(const struct dump_proc *dp, const struct image_vma *v,
-			     const struct image_vma *o, bool tracked, bool has_anon, bool moved)
+			     const struct image_vma *o, bool tracked, bool has_anon)
 {
-	if (!o || moved || !plan_same_mapping(o, v) || o->start > v->start)
+	if (!o || !plan_same_mapping(o, v) || !plan_same_place(o, v) || o->start > v->start)
 		return PLAN_BUILD;
 	if (!tracked)
 		return !want_tracked(v) && !has_anon && !o->has_anon && o->start == v->start &&
@@ -131,10 +136,7 @@ static int sort_written(struct dump_proc *dp, const struct vec *written)
 static int plan_vma(struct dump *d, struct dump_proc *dp, const struct image_proc *base,
 		    struct image_vma *v, const struct tracked *t)
 {
-	bool moved;
-	int r = stagemap_place(d->image, dp->key, v->start, v->end, &v->stage, &moved);
-	if (r)
-		return r;
+	int r = 0;
 	struct vec written = VEC_INIT(struct sys_page_run);
 	bool tracked = false;
 	if (t->fresh && t->uffd >= 0) {
@@ -145,14 +147,14 @@ static int plan_vma(struct dump *d, struct dump_proc *dp, const struct image_pro
 	}
 	size_t before = dp->pull.n;
 	const struct image_vma *o = plan_only_overlap(base, v);
-	enum plan_kind kind = decide(dp, v, o, tracked, false, moved);
+	enum plan_kind kind = decide(dp, v, o, tracked, false);
 	if (kind == PLAN_KEEP || kind == PLAN_GROW) {
 		v->has_anon = o->has_anon || written.n;
 		r = sort_written(dp, &written);
 	} else {
 		r = sys_pagemap_anonymous(dp->pagemap_fd, v->start, v->end, &dp->pull);
 		v->has_anon = dp->pull.n > before;
-		kind = decide(dp, v, o, tracked, v->has_anon, moved);
+		kind = decide(dp, v, o, tracked, v->has_anon);
 		if (kind == PLAN_KEEP || kind == PLAN_GROW)
 			kind = PLAN_BUILD;
 	}
@@ -202,6 +204,8 @@ int dump_plan(struct dump *d, int i, struct procfs *procfs, pid_t pid, struct tr
 				  .pull = VEC_INIT(struct sys_page_run),
 				  .drop = VEC_INIT(struct sys_page_run) };
 	int r = open_procs(dp, procfs);
+	if (r == 0)
+		r = stagemap_place(d->image, live);
 	if (t->uffd >= 0 && !sys_uffd_is_alive(t->uffd)) {
 		/* it has executed another program */
 		cleanup_fd(&t->uffd);

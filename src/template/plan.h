@@ -17,6 +17,9 @@ struct dump_vma {
 /* Whether a and b map the same thing the same way. */
 bool plan_same_mapping(const struct image_vma *a, const struct image_vma *b);
 
+/* Whether their chunk of the template is the same: see parts/stagemap.h. */
+bool plan_same_place(const struct image_vma *a, const struct image_vma *b);
+
 /* The only staged mapping of base that v overlaps; NULL: none, or several. */
 const struct image_vma *plan_only_overlap(const struct image_proc *base,
 					  const struct image_vma *v);
