@@ -18,10 +18,10 @@
  * Everything is in one mapping, at a fixed place that no guest mapping may
  * overlap:
  *
- *	PUP_ARENA	blob's text, r-x	(not where a restore left one at
- *			blob's data, rw-	 PUP_LOW that is still ours)
- *			stack, rw-
- *	r.arena.remote	arena, rw-: struct pup_status first
+ *	PUP_ARENA	blob's text		(not where a restore left one at
+ *			blob's data		 PUP_LOW that is still ours)
+ *			stack
+ *	r.arena.remote	arena: struct pup_status first
  */
 #pragma once
 
