@@ -75,7 +75,7 @@ GUESTS = [
     Guest("signal_handlers"), Guest("signal_pending"), Guest("child_stopped", core=True),
     Guest("itimer_real"), Guest("itimer_virtual"),
     Guest("pipe_queue", core=True), Guest("pipe_stream"), Guest("fifo"), Guest("eventfd"),
-    Guest("timerfd"), Guest("signalfd"),
+    Guest("timerfd"), Guest("signalfd"), Guest("pidfd"),
     *kinds("epoll", "level edge oneshot nested numbers shared asleep fifo kinds signal"),
     Guest("sock_pair", core=True), Guest("sock_rights"),
     Guest("sock_rights-disk", ["sock_rights", "disk"], refused="a file that may have to move"),
@@ -95,7 +95,7 @@ GUESTS = [
           limit="attempt to write a readonly database"),
     Guest("sqlite-wal", ["sqlite_writer.py", "wal"]),
     Guest("git_tree", ["git_tree.sh"]),
-    *kinds("refused", "passcred inotify pidfd memfd tcp-listener",
+    *kinds("refused", "passcred inotify memfd tcp-listener",
            refused=NOT_YET),
     Guest("own_seccomp", refused="its seccomp filter cannot be lifted by this user"),
 ]

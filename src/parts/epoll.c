@@ -35,6 +35,7 @@
 #include <sys/syscall.h>
 
 #include "parts/kind.h"
+#include "parts/pidfd.h"
 #include "sys/event.h"
 #include "sys/fd.h"
 #include "sys/lookup.h"
@@ -185,7 +186,8 @@ static bool is_disarmed(const struct entry *entry)
 
 static bool is_late(const struct tree_image *im, const struct entry *entry)
 {
-	return image_file(im, entry->file)->kind == FILE_SIGNALFD;
+	const struct image_file *f = image_file(im, entry->file);
+	return f->kind == FILE_SIGNALFD || pidfd_is_late(f);
 }
 
 /* Are there entries, here or below, that only their process may poll? */
@@ -217,10 +219,37 @@ static int find_told(const struct look *l, int file)
 	return 0;
 }
 
+/* The process that adds a late entry; IMAGE_NONE: nobody has both. */
+static int adder(const struct tree_image *im, int file, const struct entry *entry)
+{
+	for (int i = 0; i < (int)im->procs.n; i++) {
+		bool has_epoll = false, has_target = false;
+		vec_each(struct image_fd, fd, &image_proc(im, i)->fds) {
+			has_epoll |= fd->file == file;
+			has_target |= fd->file == entry->file && fd->fd == entry->number;
+		}
+		if (has_epoll && has_target)
+			return i;
+	}
+	return IMAGE_NONE;
+}
+
+/* Nobody can add them. */
+static int refuse_late(const struct look *l, int file, struct err *e)
+{
+	vec_each(struct entry, entry, &epoll_of(l->image, file)->entries)
+		if (pidfd_is_late(image_file(l->image, entry->file)) &&
+		    adder(l->image, file, entry) == IMAGE_NONE)
+			return refuse_entry(l, file, entry, "a pidfd that is not", e);
+	return 0;
+}
+
 /* When the targets of all are known, at the last one. */
 static int look_epoll_end(struct look *l, int file, struct err *e)
 {
 	int r = find_targets(l, file, e);
+	if (r == 0)
+		r = refuse_late(l, file, e);
 	if (r)
 		return r;
 	for (int i = file + 1; i < (int)l->image->files.n; i++)
@@ -250,21 +279,6 @@ static void free_epoll(struct image_file *f)
 	struct epoll *ep = f->own;
 	if (ep)
 		vec_deinit(&ep->entries);
-}
-
-/* The process that adds a late entry; IMAGE_NONE: nobody has both. */
-static int adder(const struct tree_image *im, int file, const struct entry *entry)
-{
-	for (int i = 0; i < (int)im->procs.n; i++) {
-		bool has_epoll = false, has_target = false;
-		vec_each(struct image_fd, fd, &image_proc(im, i)->fds) {
-			has_epoll |= fd->file == file;
-			has_target |= fd->file == entry->file && fd->fd == entry->number;
-		}
-		if (has_epoll && has_target)
-			return i;
-	}
-	return IMAGE_NONE;
 }
 
 static bool is_first_here(const struct image_proc *p, const struct image_fd *fd)

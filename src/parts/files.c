@@ -21,6 +21,7 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
+#include "parts/pidfd.h"
 #include "parts/sockets.h"
 #include "sys/proc.h"
 
@@ -170,7 +171,8 @@ static int add_seen(struct look *l, pid_t pid, const struct procfs_fd *fd, int f
  */
 static bool must_be_held(const struct image_file *f)
 {
-	return kind_of(f->kind)->load || f->kind == FILE_FIFO || f->kind == FILE_PATH;
+	return kind_of(f->kind)->load || f->kind == FILE_FIFO || f->kind == FILE_PATH ||
+	       pidfd_is_late(f);
 }
 
 static int new_own(struct look *l, const struct procfs_fd *fd, const char *link, struct err *e)
@@ -299,6 +301,7 @@ static void load_files(struct load *l)
 {
 	const struct image_proc *p = image_proc(l->image, l->proc);
 	prog_sys(l->prog, SYS_close_range, 0, l->fd_base - 1, 0);
+	pidfd_load(l);
 	vec_each(struct image_fd, fd, &p->fds) {
 		prog_sys(l->prog, SYS_dup3, l->file_slot + (unsigned int)fd->file,
 			 (uint64_t)fd->fd, fd->cloexec ? O_CLOEXEC : 0);

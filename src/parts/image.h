@@ -186,6 +186,7 @@ enum image_file_kind {
 	FILE_SIGNALFD = 10,
 	FILE_TIMERFD = 11,
 	FILE_EPOLL = 12,
+	FILE_PIDFD = 13,
 	FILE_SOCKET = 20,	/* own: struct image_sock */
 };
 

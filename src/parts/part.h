@@ -97,6 +97,8 @@ struct asked {
 	size_t membarrier_first;	/* membarrier.c: of its first question */
 };
 
+struct pidfd_words;
+
 struct load {
 	const struct tree_image *image;
 	struct prog *prog;		/* arena: of the incarnation */
@@ -104,6 +106,7 @@ struct load {
 	unsigned int file_slot;		/* slot of image.files[0] */
 	unsigned int fd_base;		/* received descriptors lie from here on */
 	const struct own_settings *own;	/* what PID 1 has of the keeper's */
+	const struct pidfd_words *pidfds;
 	bool keep_groups;		/* setgroups is denied here */
 	bool track;			/* arm dirty tracking: two rendezvous */
 };

@@ -4,6 +4,7 @@
 #include "engine/incarnation.h"
 #include "parts/files.h"
 #include "parts/part.h"
+#include "parts/pidfd.h"
 #include "puppet/prog.h"
 #include "restore/restore.h"
 #include "sandbox/limits.h"
@@ -19,6 +20,8 @@ enum {
 	WORD_JOINED = 1,	/* processes that are in their group */
 	WORD_TRACKED = 2,	/* processes whose uffd the keeper may take */
 	WORD_ARMED = 3,		/* set by the keeper: tracking is on */
+	WORD_PIDFDS = 4,	/* PID 1 has opened the pidfds */
+	WORD_TAKEN = 5,		/* processes that have taken theirs */
 };
 
 /* What the keeper must know of a process's program once it runs. */
@@ -49,10 +52,14 @@ struct build {
 	unsigned int born;		/* descriptors of PID 1 that are the sockets */
 	unsigned int next_slot;		/* free for the programs of the tree */
 	struct own_settings own;
+	struct pidfd_words pidfds;
 };
 
 /* Write all programs (tree.c, pid1.c). The arena must exist. */
 must_check int build_programs(struct build *b, struct err *e);
+
+/* PID 1's part in it: what refers to processes, when all are there. */
+void tree_write_pidfds(struct build *b, struct prog *p);
 
 /* The program of process i, and of its children before it. */
 void tree_write(struct build *b, int i);

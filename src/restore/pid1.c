@@ -161,6 +161,7 @@ int pid1_write(struct build *b, struct err *e)
 	if (r)
 		return r;
 	tree_write_children(b, p, IMAGE_NONE);
+	tree_write_pidfds(b, p);
 	if (b->image->shms.n)
 		prog_sys(p, SYS_munmap, PUP_SHM, PUP_SHM_END - PUP_SHM);
 	write_ghost_waits(b, p);

@@ -312,6 +312,7 @@ static void write_live(struct build *b, struct prog *p, int i)
 			  .file_slot = b->file_slot,
 			  .fd_base = b->fd_base,
 			  .own = &b->own,
+			  .pidfds = &b->pidfds,
 			  .keep_groups = b->en->keep_groups };
 	for (size_t k = 0; k < part_count; k++) {
 		if (part_table[k] == &part_limits) {
@@ -343,8 +344,16 @@ void tree_write(struct build *b, int i)
 	built(b, i)->address = prog_seal(p);
 }
 
+void tree_write_pidfds(struct build *b, struct prog *p)
+{
+	pidfd_emit_open(p, b->image, b->file_slot, &b->pidfds, count_members(b->image));
+}
+
 int build_programs(struct build *b, struct err *e)
 {
+	b->pidfds = (struct pidfd_words){ .joined = word_address(b, WORD_JOINED),
+					  .opened = word_address(b, WORD_PIDFDS),
+					  .taken = word_address(b, WORD_TAKEN) };
 	for (int i = 0; i < (int)b->image->procs.n; i++)
 		if (forker(b->image, i) == IMAGE_NONE)
 			tree_write(b, i);

@@ -37,6 +37,29 @@ int sys_pidfd_getfd(int pidfd, int fd)
 	return sys_return(syscall(SYS_pidfd_getfd, pidfd, fd, 0));
 }
 
+/* struct pidfd_info of linux/pidfd.h as it was first, 6.13; exits since 6.15. */
+struct exit_info {
+	uint64_t mask, cgroup;
+	uint32_t ids[11];
+	int32_t exit_code;
+};
+#define GET_INFO _IOWR(0xff, 11, struct exit_info)
+enum { INFO_EXIT = 8 };
+
+int sys_pidfd_exit_status(int pidfd, int *status)
+{
+	int r = sys_fault("ioctl PIDFD_GET_INFO");
+	if (r)
+		return r;
+	struct exit_info info = { .mask = INFO_EXIT };
+	if (ioctl(pidfd, GET_INFO, &info))
+		return errno == ENOTTY || errno == EINVAL || errno == ESRCH ? -EOPNOTSUPP : -errno;
+	if (!(info.mask & INFO_EXIT))
+		return -EOPNOTSUPP;
+	*status = info.exit_code;
+	return 0;
+}
+
 int sys_pidfd_send_signal(int pidfd, int sig)
 {
 	int r = sys_fault("pidfd_send_signal");

@@ -17,6 +17,9 @@ must_check int sys_pidfd_open(pid_t pid);
 /* Copy of the process' descriptor fd, close-on-exec. */
 must_check int sys_pidfd_getfd(int pidfd, int fd);
 
+/* How a reaped process ended, as wait has it. -EOPNOTSUPP: before 6.15. */
+must_check int sys_pidfd_exit_status(int pidfd, int *status);
+
 /* Signal through a pidfd; ESRCH: it is gone. */
 must_check int sys_pidfd_send_signal(int pidfd, int sig);
 
