@@ -3,7 +3,8 @@
  *
  * After every reply the loop comes here when it has nothing else to do. The
  * order is that of what the next request needs: an overlay for a checkpoint,
- * a standby for a rollback, then the records of checkpoints, then the dead.
+ * a standby for a rollback, then the records of checkpoints, then shorter
+ * stacks of layers, then the dead.
  * A piece that fails is told to the log and not tried again until something
  * changes: the request that needs it does the same work in line, and reports.
  */
@@ -13,6 +14,7 @@
 #include <string.h>
 
 #include "keeper/box.h"
+#include "keeper/merging.h"
 #include "keeper/nodes.h"
 #include "sandbox/fs.h"
 #include "store/manifest.h"
@@ -78,15 +80,17 @@ static bool write_manifest(struct box *b)
 {
 	vec_each(struct node *, at, &b->nodes) {
 		struct node *n = *at;
-		if (!n->manifest_due)
+		if (!n->manifest_due && !n->manifest_stale)
 			continue;
 		struct manifest m;
 		struct err e = ERR_INIT;
-		n->manifest_due = false;
+		/* a merged layer was synced by who made it */
+		bool synced = !n->manifest_due;
+		n->manifest_due = n->manifest_stale = false;
 		int r = manifest_of(b, n, &m);
 		if (r)
 			err_set(&e, -r, "no memory for a manifest");
-		if (!r)
+		if (!r && !synced)
 			r = store_sync(b->store, &e);
 		if (!r)
 			r = manifest_write(b->store, &m, &e);
@@ -102,6 +106,7 @@ void box_background(struct box *b)
 {
 	if (b->state == BOX_ENDING)
 		return;
-	if (prepare_files(b) || prepare_standby(b) || write_manifest(b) || box_free_dying(b))
+	if (prepare_files(b) || prepare_standby(b) || write_manifest(b) || merging_begin(b) ||
+	    box_free_dying(b))
 		loop_idle(&b->loop, &b->background);
 }

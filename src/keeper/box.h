@@ -58,6 +58,7 @@ struct node {
 	struct checkpoint *checkpoint;	/* reference */
 	struct commands_saved commands;
 	bool manifest_due;		/* not on disk yet */
+	bool manifest_stale;		/* names layers that were merged since; as good */
 };
 
 /* The keeper of a fork, our child. */
@@ -107,6 +108,9 @@ struct box {
 	struct node *standby_node;
 	bool standby_failed;		/* do not try again for standby_node */
 	bool quiet;			/* a fork nobody has asked anything yet: no standby */
+	struct merging *merging;	/* under way, or NULL: see merging.h */
+	size_t merge_again_at;		/* after a failure: layers in a stack */
+	unsigned int merges_done, merges_failed;
 	struct vec dying;		/* struct incarnation *: killed, to be freed */
 	struct vec nodes;		/* struct node *, oldest first */
 	struct node *head;		/* parent of "now" */

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "checkpoint/checkpoint.h"
 #include "keeper/box.h"
+#include "keeper/merging.h"
 #include "keeper/nodes.h"
 #include "keeper/turns.h"
 
@@ -128,6 +129,7 @@ int box_checkpoint(struct box *b, const char *tag, struct box_checkpoint *out, s
 	}
 	struct taking taking = { .box = b };
 	*out = (struct box_checkpoint){ .incremental = b->head != node_first(b) };
+	merging_catch_up(b);
 	settle_commands(b->commands);
 	if (vec_reserve(&b->nodes, b->nodes.n + 1))
 		return err_set(e, ENOMEM, "no memory for a checkpoint");

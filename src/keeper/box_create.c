@@ -17,6 +17,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "keeper/box.h"
+#include "keeper/merging.h"
 #include "keeper/nodes.h"
 #include "keeper/turns.h"
 #include "keeper/watch.h"
@@ -301,6 +302,7 @@ void box_end(struct box *b)
 		return;
 	b->state = BOX_ENDING;
 	loop_task_cancel(&b->loop, &b->background);
+	merging_end(b);
 	loop_remove(&b->loop, &b->live_source);
 	loop_remove(&b->loop, &b->commands_source);
 	cleanup_fd(&b->init_fd);

@@ -29,6 +29,7 @@
 
 #include "base/clock.h"
 #include "keeper/box.h"
+#include "keeper/merging.h"
 #include "keeper/nodes.h"
 #include "keeper/turns.h"
 #include "keeper/watch.h"
@@ -104,6 +105,7 @@ static void give_up_sources(struct box *b)
 {
 	conns_abandon(&b->conns);
 	watch_abandon(b);
+	merging_abandon(b);
 	loop_remove(&b->loop, &b->listen_source);
 	loop_remove(&b->loop, &b->live_source);
 	loop_remove(&b->loop, &b->commands_source);

@@ -142,6 +142,18 @@ int method_info(struct request *rq, json_t **result, struct err *e)
 	return 0;
 }
 
+/* How long the stacks of layers are, and what was done about it. */
+static json_t *merges_json(const struct box *b)
+{
+	size_t most = 0;
+	if (b->live)
+		vec_each(struct fs_mount, m, &b->live->fs->mounts)
+			most = m->layers.n > most ? m->layers.n : most;
+	return json_pack("{s:I, s:i, s:i, s:b}", "layers", (json_int_t)most, "done",
+			 b->merges_done, "failed", b->merges_failed, "running",
+			 b->merging != NULL);
+}
+
 int method_inspect(struct request *rq, json_t **result, struct err *e)
 {
 	struct box *b = rq->box;
@@ -150,6 +162,7 @@ int method_inspect(struct request *rq, json_t **result, struct err *e)
 			    box_commands_json(b));
 	if (!*result)
 		return err_set(e, ENOMEM, "no memory to describe the sandbox");
+	json_object_set_new(*result, "merges", merges_json(b));
 	const char *missing = limits_missing(b->engine.limits);
 	if (missing[0])
 		json_object_set_new(*result, "limits_missing", json_text_z(missing));

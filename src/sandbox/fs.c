@@ -157,6 +157,8 @@ int fs_prepare(struct fs_tree *t, struct err *e)
 	{
 		cleanup_fd(&m->old_fd);
 		m->old_mnt_id = 0;
+		if (m->retired.n && m->retired_mnt_id != m->mnt_id)
+			fs_layers_deinit(&m->retired);
 	}
 	for (size_t i = 0; i < t->mounts.n; i++) {
 		struct fs_mount *m = vec_at(&t->mounts, i);
@@ -236,6 +238,7 @@ static struct fs_mount *add_mount(struct fs_tree *t, const char *target, const c
 		.next_fd = -1,
 		.old_fd = -1,
 		.layers = VEC_INIT(struct layer *),
+		.retired = VEC_INIT(struct layer *),
 		.seen = VEC_INIT(struct carry_seen),
 		.links = VEC_INIT(struct carry_links),
 		.scan = SCAN_INIT,
@@ -345,6 +348,7 @@ void fs_mount_deinit(struct store *store, struct fs_mount *m)
 	else
 		layer_unref(m->upper);
 	fs_layers_deinit(&m->layers);
+	fs_layers_deinit(&m->retired);
 	carry_seen_deinit(&m->seen);
 	carry_links_deinit(&m->links);
 	scan_deinit(&m->scan);

@@ -45,7 +45,12 @@ struct fs_mount {
 	char *source; /* base directory */
 	int base_fd;
 	int skin_fd;              /* image_skin() above the base, or -1 */
-	struct vec layers;        /* struct layer *, newest first, references */
+	struct vec layers;        /* struct layer *, newest first, references: below
+				   * the next upper, and below the live one unless
+				   * some of it is retired */
+	struct vec retired;       /* struct layer *: merged since the live overlay
+				   * was built of them (chain.h), references */
+	uint64_t retired_mnt_id;  /* of that overlay */
 	struct layer *upper;      /* live */
 	int mnt_fd;               /* live overlay: attach it with move_mount */
 	int keep_fd;              /* the first one once more, see spares.h; or -1 */

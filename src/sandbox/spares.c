@@ -92,7 +92,8 @@ void fs_tree_recycle(struct fs_tree *t)
 		return;
 	for (size_t i = t->mounts.n; i-- > 0;) {
 		struct fs_mount *m = vec_at(&t->mounts, i);
-		if (m->keep_fd < 0 || !fs_mount_is_clean(m, false))
+		/* Its layers were merged: the next one is shorter. */
+		if (m->keep_fd < 0 || m->retired.n || !fs_mount_is_clean(m, false))
 			continue;
 		if (t->spares->mounts.n == SPARES_MAX)
 			drop(t->spares, 0);

@@ -25,6 +25,7 @@ struct layer {
 	int dir_fd;  /* layers/<id>; has the lock */
 	int fs_fd;   /* its files */
 	int work_fd; /* overlayfs' work directory; SEALED: -1 */
+	unsigned int level; /* 0: an upper; merged of layers one below */
 };
 
 /* A new empty layer with one reference. */
