@@ -84,7 +84,7 @@ GUESTS = [
     Guest("dir_half_read"), Guest("cwd_umask"), Guest("dev_files"),
     Guest("rlimits"), Guest("scheduling"), Guest("membarrier"), Guest("credentials", root=True),
     Guest("sessions"), Guest("zombies"), Guest("tree_deep", core=True), Guest("daemon"),
-    Guest("run_programs"),
+    Guest("run_programs"), Guest("tty_pair", core=True), Guest("tty_session", core=True),
     *kinds("mem_locked", "ranges all future future-on-fault"),
     *kinds("sleep_left", "nanosleep poll absolute"),
     *kinds("blocked", "read write poll poll-timeout ppoll select pselect futex "

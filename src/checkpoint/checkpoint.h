@@ -11,6 +11,12 @@
 struct checkpoint_hooks {
 	void *ctx;
 	/*
+	 * The tree is frozen, and not looked at yet: drain the commands'
+	 * streams. `outers` of checkpoint_take() is read after that. May be
+	 * NULL.
+	 */
+	int (*stopped)(void *ctx, struct err *e);
+	/*
 	 * The tree is frozen: drain the commands' streams and save the handles.
 	 * Nothing has been changed yet; an error ends the checkpoint.
 	 */
@@ -34,7 +40,7 @@ must_check int checkpoint_first(struct checkpoint **out, struct err *e);
 
 /*
  * Checkpoint a RUNNING incarnation, which goes on. outers: the keeper's ends
- * of the commands' pipes (struct part_outer). *out has one reference; the
+ * of the commands' pipes and terminals (struct part_outer). *out has one reference; the
  * incarnation holds another, as what its next checkpoint starts from.
  * On failure nothing has changed. ENOTSUP: something cannot be saved; the
  * error names it.

@@ -11,6 +11,7 @@
 #include "parts/shm.h"
 #include "parts/stagemap.h"
 #include "parts/threads.h"
+#include "parts/tty.h"
 #include "sys/inroot.h"
 
 static int out_of_memory(struct err *e)
@@ -152,7 +153,11 @@ int take_look(struct take *t, struct err *e)
 	t->look.next_template_fd = t->en->next_template_fd;
 	t->look.root_fd = t->in->root_fd;
 	t->look.diag_fd = t->in->diag_fd;
-	int r = add_mounts(t, e);
+	int r = tty_look_begin(&t->look, e);
+	if (r == 0 && t->hooks && t->hooks->stopped)
+		r = t->hooks->stopped(t->hooks->ctx, e);
+	if (r == 0)
+		r = add_mounts(t, e);
 	if (r == 0)
 		r = look_memory_files(t, e);
 	if (r)
@@ -169,6 +174,8 @@ int take_look(struct take *t, struct err *e)
 			return r;
 	}
 	r = files_look_end(&t->look, e);
+	if (r == 0)
+		r = tty_look_end(&t->look, e);
 	if (r)
 		return r;
 	if (im->files.n + im->procs.n > IMAGE_FILES_MAX)

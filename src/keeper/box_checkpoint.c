@@ -16,20 +16,12 @@
 struct taking {
 	struct box *box;
 	struct node *node;
+	struct vec outers;	/* struct part_outer */
 };
-
-/* While everything stands still: the streams' last bytes, then the handles. */
-static int frozen(void *ctx, struct err *e)
-{
-	struct taking *t = ctx;
-	commands_drain(t->box->commands);
-	return commands_save(t->box->commands, &t->node->commands, e);
-}
 
 /* The keeper's ends, by which the engine knows a command's pipe from another. */
 static int outers_of(struct commands *t, struct vec *outers)
 {
-	*outers = VEC_INIT(struct part_outer);
 	vec_each(struct command *, at, commands_all(t)) {
 		const struct command *c = *at;
 		for (int s = 0; s < STREAMS; s++) {
@@ -37,11 +29,35 @@ static int outers_of(struct commands *t, struct vec *outers)
 			if (c->stream[s].fd >= 0 && !o)
 				return -ENOMEM;
 			if (o)
-				*o = (struct part_outer){ c->stream[s].dev, c->stream[s].ino, c->id,
-							  s };
+				*o = (struct part_outer){
+					.dev = c->stream[s].dev,
+					.ino = c->stream[s].ino,
+					.tty = c->is_tty ? (int)c->tty_number : -1,
+					.fd = c->stream[s].fd,
+					.command = c->id,
+					.stream = s,
+				};
 		}
 	}
 	return 0;
+}
+
+/* What the commands said before everything stood still. */
+static int stopped(void *ctx, struct err *e)
+{
+	struct taking *t = ctx;
+	commands_drain(t->box->commands);
+	t->outers.n = 0;
+	int r = outers_of(t->box->commands, &t->outers);
+	return r ? err_set(e, -r, "no memory for the commands' streams") : 0;
+}
+
+/* While everything stands still: the streams' last bytes, then the handles. */
+static int frozen(void *ctx, struct err *e)
+{
+	struct taking *t = ctx;
+	commands_drain(t->box->commands);
+	return commands_save(t->box->commands, &t->node->commands, e);
 }
 
 /* A command that is just being started has no process yet that could be saved. */
@@ -104,17 +120,13 @@ static void settle_fire(struct loop_timer *timer)
 
 static int take(struct box *b, struct taking *t, struct checkpoint_stats *stats, struct err *e)
 {
-	const struct checkpoint_hooks hooks = { .ctx = t, .frozen = frozen };
-	struct vec outers, held = VEC_INIT(pid_t);
-	int r = outers_of(b->commands, &outers);
-	if (r)
-		err_set(e, -r, "no memory for the commands' streams");
-	else
-		r = turns_take(b, &held, e);
+	const struct checkpoint_hooks hooks = { .ctx = t, .stopped = stopped, .frozen = frozen };
+	struct vec held = VEC_INIT(pid_t);
+	int r = turns_take(b, &held, e);
 	if (!r)
-		r = checkpoint_take(b->live, &outers, &hooks, &t->node->checkpoint, stats, e);
+		r = checkpoint_take(b->live, &t->outers, &hooks, &t->node->checkpoint, stats, e);
 	turns_give(b, &held);
-	vec_deinit(&outers);
+	vec_deinit(&t->outers);
 	b->settle.fire = settle_fire;
 	settle_fire(&b->settle);
 	return r;
@@ -127,7 +139,7 @@ int box_checkpoint(struct box *b, const char *tag, struct box_checkpoint *out, s
 			b->place.name);
 		return err_remedy(e, "`mulligan rollback %s` revives it", b->place.name);
 	}
-	struct taking taking = { .box = b };
+	struct taking taking = { .box = b, .outers = VEC_INIT(struct part_outer) };
 	*out = (struct box_checkpoint){ .incremental = b->head != node_first(b) };
 	merging_catch_up(b);
 	settle_commands(b->commands);

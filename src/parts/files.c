@@ -59,7 +59,7 @@ static const char *why_not(const struct kind_look *at, const struct image_file *
 	if (f->mount == IMAGE_NONE && tells_of_a_process(at->link))
 		return "what /proc tells of a process";
 	if (opened && (S_ISCHR(f->mode) || S_ISBLK(f->mode)))
-		return "a terminal or another device";
+		return "a device";
 	if (opened && S_ISFIFO(f->mode))
 		return "a FIFO on a file system outside the checkpoint";
 	if (opened && S_ISREG(f->mode) && !strncmp(at->link, "/memfd:", 7))
@@ -270,6 +270,25 @@ int files_look_end(struct look *l, struct err *e)
 	return sock_pair_up(l, e);
 }
 
+/* Of some descriptions /proc does not tell whether a descriptor is close-on-exec. */
+static int ask_files(struct image_proc *p, struct asked *a)
+{
+	a->files_first = a->prog->ops.n;
+	vec_each(struct image_fd, fd, &p->fds)
+		if (image_file(a->image, fd->file)->says_cloexec)
+			prog_sys(a->prog, SYS_fcntl, (uint64_t)fd->fd, F_GETFD);
+	return 0;
+}
+
+static int heard_files(struct image_proc *p, const struct asked *a, struct err *e)
+{
+	size_t at = a->files_first;
+	vec_each(struct image_fd, fd, &p->fds)
+		if (image_file(a->image, fd->file)->says_cloexec)
+			fd->cloexec = prog_result(a->prog, at++) & FD_CLOEXEC;
+	return 0;
+}
+
 int files_max_fd(const struct tree_image *im)
 {
 	int max = 2;
@@ -335,6 +354,8 @@ void files_load_end(struct load *l)
 const struct part part_files = {
 	.name = "files",
 	.look = look_files,
+	.ask = ask_files,
+	.heard = heard_files,
 	.load = load_files,
 };
 

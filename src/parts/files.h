@@ -54,6 +54,7 @@ struct files_open {
 	struct vec fds;		/* int, one per image.files; -1: none */
 	struct vec outers;	/* struct files_outer */
 	struct vec timers;	/* struct files_timer */
+	struct vec ttys;	/* struct tty_ends, one per image.ttys (tty.c) */
 };
 
 /*

@@ -12,6 +12,7 @@ void image_init(struct tree_image *im)
 		.procs = VEC_INIT(struct image_proc),
 		.files = VEC_INIT(struct image_file),
 		.pipes = VEC_INIT(struct image_pipe),
+		.ttys = VEC_INIT(struct image_tty),
 		.shms = VEC_INIT(struct image_shm),
 		.map_files = VEC_INIT(struct image_map_file),
 		.chunks = VEC_INIT(struct stage_chunk),
@@ -53,6 +54,11 @@ void image_deinit(struct tree_image *im)
 		vec_deinit(&p->data);
 		vec_deinit(&p->pieces);
 	}
+	vec_each(struct image_tty, t, &im->ttys) {
+		vec_deinit(&t->input);
+		vec_deinit(&t->lines);
+		vec_deinit(&t->output);
+	}
 	vec_each(struct image_shm, s, &im->shms)
 		if (s->content_fd >= 0)
 			close(s->content_fd);
@@ -61,6 +67,7 @@ void image_deinit(struct tree_image *im)
 	vec_deinit(&im->procs);
 	vec_deinit(&im->files);
 	vec_deinit(&im->pipes);
+	vec_deinit(&im->ttys);
 	vec_deinit(&im->shms);
 	vec_deinit(&im->map_files);
 	vec_deinit(&im->chunks);

@@ -18,6 +18,7 @@
 
 #include "base/vec.h"
 #include "sys/sched.h"
+#include "sys/tty.h"
 
 enum {
 	IMAGE_FILES_MAX = 3328,	/* and processes: slots of PID 1's program */
@@ -164,6 +165,7 @@ struct image_proc {
 	int dumpable;
 	int oom_score_adj;
 	bool subreaper;
+	bool has_tty;		/* its session's controlling terminal is its own */
 	uint32_t coredump_filter;
 	enum image_lock_kind lock_future;	/* MCL_FUTURE */
 	uint64_t xcomp_perm;	/* ARCH_GET_XCOMP_PERM; 0: not known there */
@@ -183,6 +185,7 @@ enum image_file_kind {
 	FILE_PIPE = 4,		/* one end (or both) of a pipe */
 	FILE_FIFO = 5,		/* a named pipe of an overlay */
 	FILE_EVENTFD = 6,
+	FILE_TTY = 7,		/* an end of a terminal */
 	FILE_SIGNALFD = 10,
 	FILE_TIMERFD = 11,
 	FILE_EPOLL = 12,
@@ -207,6 +210,13 @@ struct image_file {
 	int mount;		/* fs tree's mount; IMAGE_NONE: none of them */
 	char *path;		/* from the sandbox's root */
 	int pipe;		/* image.pipes: PIPE, FIFO */
+	int tty;		/* image.ttys: TTY */
+	enum {
+		TTY_MASTER = 1,
+		TTY_SLAVE = 2,
+		TTY_CURRENT = 3,	/* the slave, opened as /dev/tty */
+	} tty_end;		/* TTY */
+	bool says_cloexec;	/* TTY: whatever its descriptors are (sys/tty.h) */
 	uint64_t count;		/* EVENTFD; SIGNALFD: mask */
 	bool semaphore;		/* EVENTFD */
 	int content_fd;		/* UNLINKED: memfd with the bytes */
@@ -230,6 +240,31 @@ struct image_pipe {
 	int stream;		/* 0 stdin, 1 stdout, 2 stderr */
 };
 
+/* A pseudo-terminal. Settings are the slave's; those of a master are fixed. */
+struct image_tty {
+	unsigned int number;	/* N of /dev/pts/N */
+	bool is_dead;		/* its master is gone: the slaves are hung up */
+	uint32_t uid, gid, mode;	/* of /dev/pts/N */
+	struct sys_termios term;
+	struct winsize size;
+	bool packets;		/* master: TIOCPKT */
+	bool locked;		/* TIOCSPTLCK */
+	bool exclusive;		/* slave: TIOCEXCL */
+	bool stopped;		/* output, by ^S or tcflow */
+	bool stopped_by_call;	/* ... by tcflow */
+	pid_t sid, pgrp;	/* whose controlling terminal, its foreground; or 0 */
+	int by;			/* image.files: a slave by which the session's
+				 * leader takes it; IMAGE_NONE: no sid */
+	/*
+	 * What the slave would read: lines, each as one read has it, and then
+	 * an unfinished one. Not in line mode: all is unfinished.
+	 */
+	struct vec input;	/* char */
+	struct vec lines;	/* uint32_t: lengths */
+	struct vec output;	/* char: what the master would read */
+	uint64_t command;	/* handle that has the master; 0: none */
+};
+
 /* A shared-memory object: its bytes at the checkpoint. */
 struct image_shm {
 	uint64_t dev, ino;
@@ -242,6 +277,7 @@ struct tree_image {
 	struct vec procs;	/* struct image_proc, parents before children */
 	struct vec files;	/* struct image_file */
 	struct vec pipes;	/* struct image_pipe */
+	struct vec ttys;	/* struct image_tty */
 	struct vec shms;	/* struct image_shm */
 	struct vec map_files;	/* struct image_map_file */
 	struct vec chunks;	/* struct stage_chunk, see stagemap.h */
@@ -265,6 +301,11 @@ static inline struct image_file *image_file(const struct tree_image *im, int i)
 static inline struct image_pipe *image_pipe(const struct tree_image *im, int i)
 {
 	return vec_at(&im->pipes, (size_t)i);
+}
+
+static inline struct image_tty *image_tty(const struct tree_image *im, int i)
+{
+	return vec_at(&im->ttys, (size_t)i);
 }
 
 /* Index of the process with this key, or IMAGE_NONE. */

@@ -11,6 +11,7 @@
 
 #include "parts/epoll.h"
 #include "parts/kind.h"
+#include "parts/tty.h"
 #include "sys/fd.h"
 #include "sys/file.h"
 
@@ -61,16 +62,18 @@ int files_open_all(struct files_open *o, struct err *e)
 	o->fds = VEC_INIT(int);
 	o->outers = VEC_INIT(struct files_outer);
 	o->timers = VEC_INIT(struct files_timer);
+	o->ttys = VEC_INIT(struct tty_ends);
 	if (vec_reserve(&o->fds, o->image->files.n))
 		return err_set(e, ENOMEM, "out of memory");
 	for (size_t i = 0; i < o->image->files.n; i++)
 		*(int *)vec_add(&o->fds) = -1;
-	for (size_t i = 0; i < o->image->files.n; i++) {
-		int r = open_one(o, (int)i, e);
-		if (r)
-			return r;
-	}
-	int r = join_all(o, e);
+	int r = o->wanted ? 0 : tty_open_all(o, e);
+	for (size_t i = 0; r == 0 && i < o->image->files.n; i++)
+		r = open_one(o, (int)i, e);
+	if (r == 0 && !o->wanted)
+		r = tty_open_end(o, e);
+	if (r == 0)
+		r = join_all(o, e);
 	if (r)
 		return r;
 	r = epoll_join(o);
@@ -83,6 +86,7 @@ void files_open_deinit(struct files_open *o)
 		cleanup_fd(fd);
 	vec_each(struct files_outer, outer, &o->outers)
 		cleanup_fd(&outer->fd);
+	tty_open_deinit(o);
 	vec_deinit(&o->fds);
 	vec_deinit(&o->outers);
 	files_timers_deinit(&o->timers);

@@ -32,9 +32,11 @@ struct part_mount {
 	const char *target;	/* "/" or a volume's directory */
 };
 
-/* The keeper's end of a pipe: the command handle that it belongs to. */
+/* The keeper's end of a pipe or terminal: the command handle that it belongs to. */
 struct part_outer {
 	uint64_t dev, ino;
+	int tty;		/* number of the terminal whose master it is, -1 */
+	int fd;			/* borrowed */
 	uint64_t command;
 	int stream;		/* 0, 1, 2 */
 };
@@ -45,6 +47,13 @@ struct look_seen {
 	int fd;
 	uint64_t dev, ino;
 	int file;		/* image.files */
+};
+
+/* Ends of a terminal that were seen, as descriptors of ours; -1: none. */
+struct look_tty {
+	int master_fd;
+	int slave_fd;		/* one that was not hung up */
+	bool has_dead;		/* one that was */
 };
 
 /* A file opened for the templates: it becomes descriptor `number` there. */
@@ -61,6 +70,7 @@ struct look {
 	struct vec mounts;		/* struct part_mount */
 	struct vec outers;		/* struct part_outer */
 	int own_filters;		/* seccomp filters a command starts with */
+	struct vec ttys;		/* struct look_tty, one per image.ttys */
 	int next_template_fd;		/* number for the next file, ever growing */
 	struct vec opened;		/* struct look_opened: new map_files */
 	int root_fd;			/* of the sandbox, O_PATH */
@@ -91,6 +101,7 @@ struct asked {
 	struct prog *prog;
 	size_t sock_first;		/* sockets.c: index of its first call */
 	struct answers *answers;	/* in the arena, here */
+	size_t files_first;		/* files.c: index of its first fcntl */
 	size_t misc_first;		/* misc.c: index of its first prctl */
 	size_t locked_first;		/* locked.c: of its first question */
 	uint64_t untouched;		/* a page that was just mapped there */

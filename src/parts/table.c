@@ -27,6 +27,7 @@ void look_init(struct look *l)
 		.maps = PROCFS_MAPS_INIT,
 		.fds = PROCFS_FDS_INIT,
 		.seen = VEC_INIT(struct look_seen),
+		.ttys = VEC_INIT(struct look_tty),
 		.opened = VEC_INIT(struct look_opened),
 		.root_fd = -1,
 		.held = VEC_INIT(int),
@@ -47,6 +48,11 @@ void look_deinit(struct look *l)
 	vec_each(struct look_opened, o, &l->opened)
 		cleanup_fd(&o->fd);
 	vec_deinit(&l->opened);
+	vec_each(struct look_tty, t, &l->ttys) {
+		cleanup_fd(&t->master_fd);
+		cleanup_fd(&t->slave_fd);
+	}
+	vec_deinit(&l->ttys);
 	procfs_maps_deinit(&l->maps);
 	procfs_fds_deinit(&l->fds);
 }

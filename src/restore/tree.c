@@ -28,6 +28,7 @@
 #include "parts/frame.h"
 #include "parts/memory.h"
 #include "parts/timers.h"
+#include "parts/tty.h"
 #include "sandbox/confine.h"
 #include "sys/uffd.h"
 
@@ -152,17 +153,47 @@ static void write_waits(struct build *b, struct prog *p, int parent)
 	}
 }
 
+static void write_tty_call(struct build *b, struct prog *p, const struct image_tty *t,
+			   unsigned long request, uint64_t argument)
+{
+	prog_sys(p, SYS_ioctl, b->file_slot + (unsigned int)t->by, request, argument);
+	prog_slots(p, 1);
+}
+
+/*
+ * The leader takes the controlling terminal before it forks, for its children
+ * inherit it; who had none gives it back after that. The foreground group must
+ * be there, and be there still: before the leader has JOINED no ghost ends.
+ */
+static void write_tty(struct build *b, struct prog *p, const struct image_proc *proc)
+{
+	const struct image_tty *t = tty_of_session(b->image, proc);
+	if (!t)
+		return;
+	if (proc->sid == proc->pid) {
+		prog_op(p, PUP_OP_AWAIT, word_address(b, WORD_LEADERS), count_leaders(b->image));
+		write_tty_call(b, p, t, TIOCSPGRP,
+			       prog_data(p->arena, &t->pgrp, sizeof(t->pgrp)));
+	} else if (!proc->has_tty && proc->state != PROC_GHOST) {
+		write_tty_call(b, p, t, TIOCNOTTY, 0);
+	}
+}
+
 static void write_ids(struct build *b, struct prog *p, int i)
 {
 	const struct image_proc *proc = image_proc(b->image, i);
+	const struct image_tty *tty = tty_of_leader(b->image, proc);
 	bool session_leader = proc->sid == proc->pid;
 	if (session_leader)
 		prog_sys(p, SYS_setsid);
 	else if (proc->pgid == proc->pid)
 		prog_sys(p, SYS_setpgid, 0, 0);
+	if (tty)
+		write_tty_call(b, p, tty, TIOCSCTTY, 0);
 	if (proc->pgid == proc->pid)
 		prog_op(p, PUP_OP_NOTIFY, word_address(b, WORD_LEADERS), 1);
 	tree_write_children(b, p, i);
+	write_tty(b, p, proc);
 	if (proc->pgid != proc->pid) {
 		prog_op(p, PUP_OP_AWAIT, word_address(b, WORD_LEADERS), count_leaders(b->image));
 		prog_sys(p, SYS_setpgid, 0, (uint64_t)proc->pgid);

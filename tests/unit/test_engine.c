@@ -157,7 +157,11 @@ static void add_outers(struct bench *b, struct vec *outers)
 			if (c->stream[s].fd < 0)
 				continue;
 			struct part_outer *o = vec_add(outers);
-			*o = (struct part_outer){ c->stream[s].dev, c->stream[s].ino, c->id, s };
+			*o = (struct part_outer){ .dev = c->stream[s].dev,
+						  .ino = c->stream[s].ino,
+						  .tty = -1,
+						  .command = c->id,
+						  .stream = s };
 		}
 	}
 }

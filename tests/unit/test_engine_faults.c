@@ -376,8 +376,11 @@ static int take(struct bench *b, struct checkpoint **c, struct err *e)
 			if (cmd->stream[s].fd < 0)
 				continue;
 			struct part_outer *o = vec_add(&outers);
-			*o = (struct part_outer){ cmd->stream[s].dev, cmd->stream[s].ino, cmd->id,
-						  s };
+			*o = (struct part_outer){ .dev = cmd->stream[s].dev,
+						  .ino = cmd->stream[s].ino,
+						  .tty = -1,
+						  .command = cmd->id,
+						  .stream = s };
 		}
 	struct checkpoint_hooks hooks = { b, on_frozen };
 	struct checkpoint_stats stats = { 0 };
