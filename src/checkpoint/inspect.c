@@ -78,7 +78,7 @@ static int look_process(struct take *t, int i, struct err *e)
 	for (int j = 0; j < IMAGE_LEVELS; j++)
 		p->since[j] = VEC_INIT(struct image_run);
 	p->pending = VEC_INIT(siginfo_t);
-	p->cwd = p->root = IMAGE_NONE;
+	p->cwd = p->root = p->maker = IMAGE_NONE;
 	int r = procfs_status(t->look.procfs, fp->pid, 0, &t->look.status);
 	if (r < 0)
 		return err_set(e, -r, "read the status of process %d: %s", fp->ns_pid,

@@ -136,6 +136,8 @@ struct image_fd {
 struct image_proc {
 	pid_t pid, pgid, sid;
 	int parent;		/* image.procs, IMAGE_NONE: PID 1 */
+	int maker;		/* ghost that forks it and ends; IMAGE_NONE: the
+				 * usual one (restore/tree.c) */
 	uint64_t key;		/* the same process in other checkpoints */
 	enum image_proc_state state;
 	int exit_status;	/* zombie: wait status */

@@ -2,6 +2,7 @@
  * misc.c - the small things of a process: umask, personality, out-of-memory
  * score, core-dump filter, subreaper, huge page switch.
  */
+#include "parts/ids.h"
 #include "parts/part.h"
 
 #include <errno.h>
@@ -49,6 +50,9 @@ static int ask_misc(struct image_proc *p, struct asked *a)
 static int heard_misc(struct image_proc *p, const struct asked *a, struct err *e)
 {
 	p->subreaper = a->answers->subreaper == 1;
+	if (p->subreaper && ids_would_adopt(a->image, p))
+		return look_refuse(e, p, -1, "it adopts orphans (PR_SET_CHILD_SUBREAPER) and has "
+				   "not adopted one that is of a session below it");
 	p->dumpable = prog_result(a->prog, a->misc_first) == 1;
 	p->thp_disable = (uint32_t)prog_result(a->prog, a->misc_first + 1);
 	p->cred.securebits = (uint32_t)prog_result(a->prog, a->misc_first + 2);

@@ -8,7 +8,8 @@
  * Who forks whom: the parent; but a member of a session whose leader is dead
  * can only be made by a process that founds that session: a ghost, or the
  * zombie that the leader is. It ends, and PID 1 inherits its children, as it
- * did when that happened first.
+ * did when that happened first. So does one whose session has a leader, but
+ * whose parent was of the session, too, and has ended (image_proc.maker).
  *
  *	session leader: setsid			group leader: setpgid(0, 0)
  *	fork children, ghosts, zombies		LEADERS += 1
@@ -48,6 +49,8 @@ static uint64_t word_address(struct build *b, int word)
 static int forker(const struct tree_image *im, int i)
 {
 	const struct image_proc *p = image_proc(im, i);
+	if (p->maker != IMAGE_NONE)
+		return p->maker;
 	if (p->parent != IMAGE_NONE || p->sid == p->pid)
 		return p->parent;
 	int leader = image_find_pid(im, p->sid);
