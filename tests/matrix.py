@@ -78,6 +78,7 @@ GUESTS = [
     Guest("timerfd"), Guest("signalfd"), Guest("pidfd"),
     *kinds("epoll", "level edge oneshot nested numbers shared asleep fifo kinds signal"),
     Guest("sock_pair", core=True), Guest("sock_rights"),
+    *kinds("sock_tcp", "v4 v6"), *kinds("sock_tcp", "full", root=True), *kinds("sock_udp", "v4 v6"),
     Guest("sock_rights-disk", ["sock_rights", "disk"], refused="a file that may have to move"),
     Guest("file_offsets"), Guest("file_append", core=True), Guest("file_unlinked"),
     Guest("file_map_shared"), Guest("file_locks"), Guest("file_meta"),
@@ -95,7 +96,7 @@ GUESTS = [
           limit="attempt to write a readonly database"),
     Guest("sqlite-wal", ["sqlite_writer.py", "wal"]),
     Guest("git_tree", ["git_tree.sh"]),
-    *kinds("refused", "passcred inotify memfd tcp-listener",
+    *kinds("refused", "passcred inotify memfd tcp-waiting",
            refused=NOT_YET),
     Guest("own_seccomp", refused="its seccomp filter cannot be lifted by this user"),
 ]

@@ -34,11 +34,6 @@ struct file_kind {
 	 */
 	int (*open)(struct files_open *o, int file);
 	/*
-	 * Every description is open: connect those that belong together, fill
-	 * queues. NULL: nothing to do.
-	 */
-	int (*join)(struct files_open *o, int file);
-	/*
 	 * All processes and descriptions have been looked at: find those that
 	 * this one refers to, or refuse: kind_refuse_file().
 	 */

@@ -11,6 +11,7 @@
 
 #include "parts/epoll.h"
 #include "parts/kind.h"
+#include "parts/sockets.h"
 #include "parts/tty.h"
 #include "sys/fd.h"
 #include "sys/file.h"
@@ -45,16 +46,13 @@ static int open_one(struct files_open *o, int file, struct err *e)
 	return r ? err_set(e, -r, "lock '%s' again: %s", f->path, strerror(-r)) : 0;
 }
 
-static int join_all(struct files_open *o, struct err *e)
+static int join_sockets(struct files_open *o, struct err *e)
 {
-	for (size_t i = 0; i < o->image->files.n; i++) {
-		const struct image_file *f = image_file(o->image, (int)i);
-		const struct file_kind *kind = kind_of(f->kind);
-		int r = kind->join && kind_is_wanted(o, (int)i) ? kind->join(o, (int)i) : 0;
-		if (r)
-			return err_set(e, -r, "set up '%s' again: %s", f->path, strerror(-r));
-	}
-	return 0;
+	int file;
+	int r = sock_join(o, &file);
+	return r ? err_set(e, -r, "set up '%s' again: %s", image_file(o->image, file)->path,
+			   strerror(-r)) :
+		   0;
 }
 
 int files_open_all(struct files_open *o, struct err *e)
@@ -73,7 +71,7 @@ int files_open_all(struct files_open *o, struct err *e)
 	if (r == 0 && !o->wanted)
 		r = tty_open_end(o, e);
 	if (r == 0)
-		r = join_all(o, e);
+		r = join_sockets(o, e);
 	if (r)
 		return r;
 	r = epoll_join(o);

@@ -80,6 +80,7 @@ struct look {
 	struct vec seen;		/* struct look_seen */
 	struct vec held;		/* int: descriptors from queues */
 	struct frozen_proc self;	/* the keeper, who holds these */
+	bool shares_net;		/* the sandbox has the network of others */
 	int diag_fd;			/* for sys_unix_diag(); borrowed */
 	struct procfs_status status;	/* of the process being looked at */
 };

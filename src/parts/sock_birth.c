@@ -76,9 +76,9 @@ static void write_connected(struct prog *p, const struct tree_image *im, int fil
 			    unsigned int first, uint64_t stack)
 {
 	const struct image_sock *s = image_sock(im, file);
-	const unsigned int number[2] = { sock_born(first, s, false),
-					 s->peer == IMAGE_NONE ? sock_born(first, s, true) :
-								 sock_born(first, image_sock(im, s->peer), false) };
+	const unsigned int number[2] = { sock_born(first, s, 0),
+					 s->peer == IMAGE_NONE ? sock_born(first, s, 1) :
+								 sock_born(first, image_sock(im, s->peer), 0) };
 	if (!s->creds.pid) {
 		write_pair(p, s, number);
 		return;
@@ -92,6 +92,17 @@ static void write_connected(struct prog *p, const struct tree_image *im, int fil
 	prog_deinit(&errand);
 }
 
+/* Those that come with it are of the family of its other end. */
+static void write_plain(struct prog *p, const struct tree_image *im, const struct image_sock *s,
+			unsigned int first)
+{
+	if (s->role != TCP_CALLED)
+		write_socket(p, s->domain, s->type, s->protocol, sock_born(first, s, 0));
+	int domain = s->peer == IMAGE_NONE ? s->domain : image_sock(im, s->peer)->domain;
+	for (unsigned int k = 1; k <= s->others; k++)
+		write_socket(p, domain, s->type, s->protocol, sock_born(first, s, k));
+}
+
 void sock_write_births(struct prog *p, const struct tree_image *im, unsigned int first)
 {
 	unsigned int slots = p->next_slot;
@@ -102,9 +113,8 @@ void sock_write_births(struct prog *p, const struct tree_image *im, unsigned int
 			continue;
 		const struct image_sock *s = image_sock(im, i);
 		p->next_slot = slots;	/* what they held is in its place */
-		if (!s->connected)
-			write_socket(p, s->domain, s->type, s->protocol,
-				     sock_born(first, s, false));
+		if (s->domain != AF_UNIX || !s->connected)
+			write_plain(p, im, s, first);
 		else if (s->peer == IMAGE_NONE || s->peer > i)
 			write_connected(p, im, i, first, stack);
 	}

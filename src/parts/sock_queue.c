@@ -43,6 +43,23 @@ static long peek(int fd, int offset, struct sys_packet *p, size_t cap)
 	return r ? r : sys_packet_recv(fd, p, cap, MSG_PEEK | MSG_TRUNC);
 }
 
+/* In pieces of a size that one buffer takes. */
+int sock_queue_add(struct image_sock *s, const char *bytes, size_t len)
+{
+	for (size_t at = 0; at < len; at += STREAM_BYTES) {
+		size_t n = len - at < STREAM_BYTES ? len - at : STREAM_BYTES;
+		struct sock_packet *p = vec_add(&s->packets);
+		if (!p)
+			return -ENOMEM;
+		*p = (struct sock_packet){ .bytes = VEC_INIT(char), .files = VEC_INIT(int) };
+		if (vec_reserve(&p->bytes, n))
+			return -ENOMEM;
+		memcpy(p->bytes.data, bytes + at, n);
+		p->bytes.n = n;
+	}
+	return 0;
+}
+
 /* Move the bytes and descriptors of a packet into the image. */
 static int keep(struct look *l, int queue, struct sys_packet *p, struct err *e)
 {
@@ -50,7 +67,9 @@ static int keep(struct look *l, int queue, struct sys_packet *p, struct err *e)
 	struct sock_packet *out = vec_add(&s->packets);
 	if (!out)
 		return err_set(e, ENOMEM, "out of memory");
-	*out = (struct sock_packet){ .bytes = p->bytes, .files = VEC_INIT(int) };
+	*out = (struct sock_packet){ .bytes = p->bytes,
+				     .files = VEC_INIT(int),
+				     .from = p->from };
 	p->bytes = VEC_INIT(char);
 	size_t index = s->packets.n - 1;
 	while (p->fds.n) {
@@ -74,26 +93,6 @@ static int refuse(struct look *l, int file, long r, struct err *e)
 						       strerror((int)-r), e);
 }
 
-/* Bytes without descriptors, in pieces of a size that one buffer takes. */
-static int keep_plain(struct look *l, int queue, const char *bytes, size_t len,
-		      struct err *e)
-{
-	for (size_t at = 0; at < len; at += STREAM_BYTES) {
-		size_t n = len - at < STREAM_BYTES ? len - at : STREAM_BYTES;
-		struct sys_packet piece;
-		sys_packet_init(&piece);
-		if (vec_reserve(&piece.bytes, n))
-			return err_set(e, ENOMEM, "out of memory");
-		memcpy(piece.bytes.data, bytes + at, n);
-		piece.bytes.n = n;
-		int r = keep(l, queue, &piece, e);
-		sys_packet_deinit(&piece);
-		if (r)
-			return r;
-	}
-	return 0;
-}
-
 /* What one peek shows: its length, or -errno with e set. */
 static long stream_part(struct look *l, int file, int offset, size_t len, struct err *e)
 {
@@ -106,9 +105,10 @@ static long stream_part(struct look *l, int file, int offset, size_t len, struct
 		int r = sys_sockopt_set(s->fd, SOL_SOCKET, SO_PEEK_OFF, offset);
 		plain = r ? r : sys_stream_whole(s->fd, (size_t)n);
 	}
+	if (n > 0 && plain > 0)
+		plain = sock_queue_add(s, p.bytes.data, (size_t)plain) ?: plain;
 	int r = n <= 0 ? refuse(l, file, n ? n : -EIO, e) :
-		plain < 0 ? refuse(l, file, plain, e) :
-			    keep_plain(l, file, p.bytes.data, (size_t)plain, e);
+			 plain < 0 ? refuse(l, file, plain, e) : 0;
 	if (r == 0 && p.fds.n) {
 		memmove(p.bytes.data, (char *)p.bytes.data + plain, (size_t)(n - plain));
 		p.bytes.n = (size_t)(n - plain);
@@ -158,6 +158,9 @@ static int look_messages(struct look *l, int file, struct err *e)
 /* To see them, the socket must want them. */
 static int want_creds(const struct image_sock *s, int *before)
 {
+	*before = 1;
+	if (s->domain != AF_UNIX)
+		return 0;
 	int r = sys_sockopt_int(s->fd, SOL_SOCKET, SO_PASSCRED, before);
 	return r || *before ? r : sys_sockopt_set(s->fd, SOL_SOCKET, SO_PASSCRED, 1);
 }
@@ -186,20 +189,26 @@ int sock_queue_look(struct look *l, int file, struct err *e)
 	return r;
 }
 
+int sock_queue_send(struct files_open *o, const struct sock_packet *p, int from,
+		    const struct sys_sockname *to)
+{
+	/* the bytes are not touched by sending */
+	struct sys_packet out = { .bytes = p->bytes, .fds = VEC_INIT(int) };
+	int r = vec_reserve(&out.fds, p->files.n);
+	vec_each(int, file, &p->files)
+		if (r == 0)
+			*(int *)vec_add(&out.fds) = *kind_fd(o, *file);
+	if (r == 0)
+		r = sys_packet_send(from, &out, to);
+	vec_deinit(&out.fds);
+	return r;
+}
+
 int sock_queue_fill(struct files_open *o, const struct image_sock *s, int from)
 {
-	vec_each(struct sock_packet, p, &s->packets) {
-		/* vec's memory is not touched by sending */
-		struct sys_packet out = { .bytes = p->bytes, .fds = VEC_INIT(int) };
-		int r = vec_reserve(&out.fds, p->files.n);
-		vec_each(int, file, &p->files)
-			if (r == 0)
-				*(int *)vec_add(&out.fds) = *kind_fd(o, *file);
+	int r = 0;
+	vec_each(struct sock_packet, p, &s->packets)
 		if (r == 0)
-			r = sys_packet_send(from, &out, NULL);
-		vec_deinit(&out.fds);
-		if (r)
-			return r;
-	}
-	return 0;
+			r = sock_queue_send(o, p, from, NULL);
+	return r;
 }

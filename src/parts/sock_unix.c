@@ -101,6 +101,7 @@ const char *sock_unix_pair_up(struct tree_image *im, struct image_sock *s)
 	s->peer = s->connected && s->peer_ino ? find_socket(im, s->peer_ino) : IMAGE_NONE;
 	if (!s->connected)
 		return s->packets.n ? "unread messages of a socket that is not connected" : NULL;
+	s->others = !s->peer_ino;
 	if (!s->peer_ino)
 		return NULL;
 	if (s->peer == IMAGE_NONE)
@@ -112,18 +113,10 @@ const char *sock_unix_pair_up(struct tree_image *im, struct image_sock *s)
 	return same_creds(s, peer) ? NULL : "it was accepted from a listening socket";
 }
 
-/* What a fill needs at most; options_set() has the last word. */
-static void make_room(int fd)
-{
-	enum { ROOM = 1 << 30 };
-	if (sys_sockopt_set(fd, SOL_SOCKET, SO_SNDBUFFORCE, ROOM))
-		(void)!sys_sockopt_set(fd, SOL_SOCKET, SO_SNDBUF, ROOM);
-}
-
 /* Its queue, where the other end is an open descriptor. */
 static int fill(struct files_open *o, const struct image_sock *s, int own, int other)
 {
-	make_room(other);
+	sock_make_room(other);
 	int r = sock_queue_fill(o, s, other);
 	if (r || s->peer != IMAGE_NONE || !s->reset)
 		return r;
@@ -139,7 +132,7 @@ static int fill(struct files_open *o, const struct image_sock *s, int own, int o
 static int finish(struct files_open *o, int file)
 {
 	const struct image_sock *s = image_sock(o->image, file);
-	int fd = *kind_fd(o, file), r = sock_options_set(fd, s);
+	int fd = *kind_fd(o, file), r = sock_options_set(fd, s, false);
 	/* SHUT_RD, SHUT_WR and SHUT_RDWR are 0, 1 and 2 */
 	if (r == 0 && s->shutdown)
 		r = sys_shutdown(fd, s->shutdown - 1);
@@ -160,8 +153,7 @@ int sock_unix_join(struct files_open *o, int file)
 		r = finish(o, file);
 		return r || s->peer == file ? r : finish(o, s->peer);
 	}
-	scoped_fd int other = sys_pidfd_getfd(o->pid1_pidfd,
-					      (int)sock_born(o->born, s, true));
+	scoped_fd int other = sock_fetch(o, s, 1);
 	if (other < 0)
 		return other;
 	r = fill(o, s, own, other);

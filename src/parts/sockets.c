@@ -54,51 +54,100 @@ static int look_socket(const struct kind_look *at, struct image_file *f, struct 
 		return refuse_errno(at, "a socket", r, e);
 	if (r)
 		return kind_refuse(at, "a socket with a filter", e);
-	if (s->domain != AF_UNIX)
+	if (s->domain != AF_UNIX && s->domain != AF_INET && s->domain != AF_INET6)
 		return kind_refuse(at, "a socket of this family", e);
 	r = sock_options_look(s);
 	if (r)
 		return refuse_errno(at, "the options of a socket", r, e);
-	return sock_unix_look(at, s, e);
+	return s->domain == AF_UNIX ? sock_unix_look(at, s, e) : sock_inet_look(at, s, e);
 }
 
 static int look_end(struct look *l, int file, struct err *e)
 {
-	int r = sock_queue_look(l, file, e);
-	cleanup_fd(&image_sock(l->image, file)->fd);
-	return r;
+	return sock_queue_look(l, file, e);
 }
 
 size_t sock_count(const struct tree_image *im)
 {
 	size_t n = 0;
-	vec_each(struct image_file, f, &im->files)
-		n += f->kind == FILE_SOCKET;
+	for (int i = 0; i < (int)im->files.n; i++)
+		if (image_file(im, i)->kind == FILE_SOCKET)
+			n += 1 + image_sock(im, i)->others;
 	return n;
+}
+
+static const char *pair_up(struct tree_image *im, int i, unsigned int *born)
+{
+	struct image_sock *s = image_sock(im, i);
+	const char *why = s->domain == AF_UNIX ? sock_unix_pair_up(im, s) :
+						 sock_inet_pair_up(im, s);
+	s->born = *born;
+	*born += 1 + s->others;
+	return why;
 }
 
 int sock_pair_up(struct look *l, struct err *e)
 {
+	struct tree_image *im = l->image;
 	unsigned int born = 0;
-	for (int i = 0; i < (int)l->image->files.n; i++) {
-		if (image_file(l->image, i)->kind != FILE_SOCKET)
-			continue;
-		struct image_sock *s = image_sock(l->image, i);
-		s->born = born++;
-		const char *why = sock_unix_pair_up(l->image, s);
+	for (int i = 0; i < (int)im->files.n; i++) {
+		const char *why = image_file(im, i)->kind == FILE_SOCKET ? pair_up(im, i, &born) :
+									    NULL;
 		if (why)
 			return kind_refuse_file(l, i, why, e);
+	}
+	for (int i = 0; i < (int)im->files.n; i++) {
+		if (image_file(im, i)->kind != FILE_SOCKET)
+			continue;
+		struct image_sock *s = image_sock(im, i);
+		const char *why = s->domain != AF_UNIX ? sock_inet_check(s) : NULL;
+		if (why)
+			return kind_refuse_file(l, i, why, e);
+		cleanup_fd(&s->fd);
 	}
 	return 0;
 }
 
+int sock_fetch(struct files_open *o, const struct image_sock *s, unsigned int k)
+{
+	return sys_pidfd_getfd(o->pid1_pidfd, (int)sock_born(o->born, s, k));
+}
+
+/* One that is accepted comes later. */
 static int open_socket(struct files_open *o, int file)
 {
-	int fd = sys_pidfd_getfd(o->pid1_pidfd, (int)sock_born(o->born, image_sock(o->image, file), false));
+	const struct image_sock *s = image_sock(o->image, file);
+	int fd = s->role == TCP_CALLED ? -1 : sock_fetch(o, s, 0);
 	if (fd < 0)
-		return fd;
+		return s->role == TCP_CALLED ? 0 : fd;
 	*kind_fd(o, file) = fd;
-	return sys_fcntl(fd, F_SETFL, image_file(o->image, file)->flags & O_NONBLOCK);
+	return 0;
+}
+
+int sock_join(struct files_open *o, int *file)
+{
+	const struct tree_image *im = o->image;
+	int r = 0;
+	for (*file = 0; *file < (int)im->files.n; ++*file) {
+		if (image_file(im, *file)->kind != FILE_SOCKET || !kind_is_wanted(o, *file) ||
+		    image_sock(im, *file)->domain != AF_UNIX)
+			continue;
+		r = sock_unix_join(o, *file);
+		if (r)
+			return r;
+	}
+	r = sock_inet_join(o, file);
+	if (r)
+		return r;
+	for (*file = 0; *file < (int)im->files.n; ++*file) {
+		if (image_file(im, *file)->kind != FILE_SOCKET || !kind_is_wanted(o, *file))
+			continue;
+		r = sys_fcntl(*kind_fd(o, *file), F_SETFL,
+			      image_file(im, *file)->flags & O_NONBLOCK);
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }
 
 static void free_socket(struct image_file *f)
@@ -117,7 +166,6 @@ const struct file_kind kind_socket = {
 	.look = look_socket,
 	.look_end = look_end,
 	.open = open_socket,
-	.join = sock_unix_join,
 	.free = free_socket,
 };
 

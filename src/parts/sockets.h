@@ -7,6 +7,8 @@
  */
 #pragma once
 
+#include <netinet/tcp.h>
+
 #include "parts/kind.h"
 #include "puppet/prog.h"
 #include "sys/sockdiag.h"
@@ -22,6 +24,9 @@ struct sock_option {
 
 /* A message that is queued; of a stream, some bytes. */
 struct sock_packet {
+	struct sys_sockname from;
+	int sender;		/* UDP: image.files; IMAGE_NONE: it was closed */
+	unsigned int other;	/* ... then: which of the sockets in its place */
 	struct vec bytes;	/* char */
 	struct vec files;	/* int: image.files that come with it */
 };
@@ -31,6 +36,13 @@ struct sock_creds {
 	pid_t pid;		/* in the sandbox; 0: nobody */
 	uint32_t uid, gid;
 	bool unknown;		/* it has ended: the process is asked */
+};
+
+enum tcp_role {
+	TCP_ALONE,
+	TCP_CALLS,		/* this end connects when both are made again */
+	TCP_CALLED,		/* this one is accepted */
+	TCP_WAITS,		/* connects, and has to be accepted by the guest */
 };
 
 struct image_sock {
@@ -44,7 +56,15 @@ struct image_sock {
 	struct sock_creds creds;
 	struct vec options;	/* struct sock_option */
 	struct vec packets;	/* struct sock_packet */
-	unsigned int born;	/* which of all sockets it is */
+	struct sys_sockname name, peer_name;	/* inet */
+	uint8_t tcp_state;
+	enum tcp_role role;
+	int backlog;		/* LISTEN */
+	uint32_t waiting;	/* LISTEN: connections, ... */
+	uint32_t known;		/* ... and those whose other end is an image.file */
+	bool has_sent;
+	unsigned int born;	/* its number among what PID 1 makes */
+	unsigned int others;	/* and how many that come with it */
 	int fd;			/* while the tree is looked at; -1 */
 };
 
@@ -53,10 +73,25 @@ static inline struct image_sock *image_sock(const struct tree_image *im, int fil
 	return image_file(im, file)->own;
 }
 
+static inline bool is_tcp(const struct image_sock *s)
+{
+	return s->domain != AF_UNIX && s->type == SOCK_STREAM;
+}
+
+/* Its own end has been shut: FIN is sent, or to be sent. */
+static inline bool is_shut(const struct image_sock *s)
+{
+	return s->tcp_state == TCP_FIN_WAIT1 || s->tcp_state == TCP_FIN_WAIT2 ||
+	       s->tcp_state == TCP_CLOSING || s->tcp_state == TCP_LAST_ACK;
+}
+
 /* Save options: of any socket, of its family. */
 must_check int sock_options_look(struct image_sock *s);
-/* Set those that differ. */
-must_check int sock_options_set(int fd, const struct image_sock *s);
+/* Set those that differ; early: only what disturbs neither connecting nor filling. */
+must_check int sock_options_set(int fd, const struct image_sock *s, bool early);
+
+/* Room for what a fill sends at most; sock_options_set() has the last word. */
+void sock_make_room(int fd);
 
 /*
  * Copy the queue of image_sock(l->image, file) and leave it as it is; what
@@ -65,6 +100,11 @@ must_check int sock_options_set(int fd, const struct image_sock *s);
 must_check int sock_queue_look(struct look *l, int file, struct err *e);
 /* Send it again, from this socket. */
 must_check int sock_queue_fill(struct files_open *o, const struct image_sock *s, int from);
+/* One message of it, to `to` unless NULL. */
+must_check int sock_queue_send(struct files_open *o, const struct sock_packet *p, int from,
+			       const struct sys_sockname *to);
+/* Append bytes of a stream. */
+must_check int sock_queue_add(struct image_sock *s, const char *bytes, size_t len);
 void sock_queue_free(struct image_sock *s);
 
 /* The rows of the families. */
@@ -73,25 +113,46 @@ must_check int sock_unix_look(const struct kind_look *at, struct image_sock *s, 
 const char *sock_unix_pair_up(struct tree_image *im, struct image_sock *s);
 must_check int sock_unix_join(struct files_open *o, int file);
 
+must_check int sock_inet_look(const struct kind_look *at, struct image_sock *s, struct err *e);
+const char *sock_inet_pair_up(struct tree_image *im, struct image_sock *s);
+/* After all are paired. */
+const char *sock_inet_check(const struct image_sock *s);
+/* All of them: connect, fill, bind. On failure *file is the one. */
+must_check int sock_inet_join(struct files_open *o, int *file);
+
+/* TCP's part of these two. */
+const char *sock_tcp_pair_up(struct tree_image *im, struct image_sock *s);
+must_check int sock_tcp_connect(struct files_open *o, int file);
+
+/* The same address, be it written as v4 or v6. */
+bool sock_same_address(const struct sys_sockname *a, const struct sys_sockname *b);
+uint16_t sock_port(const struct sys_sockname *name);
+
+/* Every socket is open: set them up. On failure *file is the one. */
+must_check int sock_join(struct files_open *o, int *file);
+/* One that PID 1 has made; k: which of its others, 0: itself. */
+must_check int sock_fetch(struct files_open *o, const struct image_sock *s, unsigned int k);
+
 /* Of all families: what needs to know all others. Numbers them. */
 must_check int sock_pair_up(struct look *l, struct err *e);
 
-/* Sockets in an image. */
+/* Sockets that an image's are made with. */
 size_t sock_count(const struct tree_image *im);
 
 /*
  * Write, for PID 1, what makes the sockets: each is descriptor
- * sock_born(first, s, false) then; its end that nobody has any more, the one
- * after. The last one, sock_born_diag(), is a netlink socket for sys_unix_diag().
+ * sock_born(first, s, 0) then; after it come those in the place of sockets that
+ * nobody has any more. The last one, sock_born_diag(), is a netlink socket for sys_unix_diag().
  */
 void sock_write_births(struct prog *p, const struct tree_image *im, unsigned int first);
 
-static inline unsigned int sock_born(unsigned int first, const struct image_sock *s, bool other)
+static inline unsigned int sock_born(unsigned int first, const struct image_sock *s,
+				     unsigned int k)
 {
-	return first + 2 * s->born + other;
+	return first + s->born + k;
 }
 
 static inline unsigned int sock_born_diag(unsigned int first, const struct tree_image *im)
 {
-	return first + 2 * (unsigned int)sock_count(im);
+	return first + (unsigned int)sock_count(im);
 }

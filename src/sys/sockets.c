@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <linux/sockios.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
@@ -89,6 +90,18 @@ int sys_listen(int fd, int backlog)
 	if (r)
 		return r;
 	return listen(fd, backlog) ? -errno : 0;
+}
+
+int sys_accept(int fd)
+{
+	int r = sys_fault("accept");
+	if (r)
+		return r;
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	if (poll(&p, 1, 0) != 1)
+		return -EAGAIN;
+	int got = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+	return got < 0 ? -errno : got;
 }
 
 int sys_shutdown(int fd, int how)

@@ -34,6 +34,8 @@ must_check int sys_socket(int domain, int type, int protocol);
 must_check int sys_bind(int fd, const struct sys_sockname *name);
 must_check int sys_connect(int fd, const struct sys_sockname *name);
 must_check int sys_listen(int fd, int backlog);
+/* A connection that waits; -EAGAIN: none. */
+must_check int sys_accept(int fd);
 must_check int sys_shutdown(int fd, int how);
 
 /* SIOCINQ, SIOCOUTQ. */
