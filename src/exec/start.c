@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "exec/internal.h"
 #include "exec/kin.h"
+#include "sys/fd.h"
 #include "sys/inroot.h"
 #include "sys/pipe.h"
 #include "sys/sock.h"
@@ -126,10 +127,9 @@ static int start_null(struct start *s)
 {
 	int fd = sys_inroot_device(s->root_fd, "dev/null", NULL_MAJOR, NULL_MINOR, O_RDONLY);
 	if (fd >= 0) {
-		int flags = fcntl(fd, F_GETFL);
-		fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
+		int flags = sys_fcntl(fd, F_GETFL, 0);
 		s->inner_fd[STREAM_STDIN] = fd;
-		return 0;
+		return flags < 0 ? flags : sys_fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
 	}
 	int ends[2];
 	int r = sys_pipe(ends);
@@ -153,9 +153,9 @@ static int start_tty(struct start *s, struct err *e)
 	c->stream[STREAM_STDOUT].is_open = true;
 	s->inner_fd[0] = tty.slave_fd;
 	for (int i = 1; i < INNER; i++) {
-		s->inner_fd[i] = fcntl(tty.slave_fd, F_DUPFD_CLOEXEC, 0);
+		s->inner_fd[i] = sys_dup(tty.slave_fd);
 		if (s->inner_fd[i] < 0)
-			return err_set(e, errno, "duplicate the terminal");
+			return err_set(e, -s->inner_fd[i], "duplicate the terminal");
 	}
 	uint16_t rows = s->spec->rows ? s->spec->rows : DEFAULT_ROWS;
 	uint16_t cols = s->spec->cols ? s->spec->cols : DEFAULT_COLS;

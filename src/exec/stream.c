@@ -9,6 +9,8 @@
 
 #include "exec/internal.h"
 #include "sys/event.h"
+#include "sys/fd.h"
+#include "sys/file.h"
 #include "sys/tty.h"
 
 enum {
@@ -19,11 +21,13 @@ enum {
 int stream_identify(struct stream *s, int fd)
 {
 	struct stat st;
-	if (fstat(fd, &st))
-		return -errno;
-	int flags = fcntl(fd, F_GETFL);
-	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK))
-		return -errno;
+	int r = sys_fstat(fd, &st);
+	if (r)
+		return r;
+	int flags = sys_fcntl(fd, F_GETFL, 0);
+	r = flags < 0 ? flags : sys_fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	if (r < 0)
+		return r;
 	s->dev = st.st_dev;
 	s->ino = st.st_ino;
 	return 0;

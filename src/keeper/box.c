@@ -17,6 +17,7 @@
 #include "keeper/watch.h"
 #include "restore/restore.h"
 #include "sandbox/fs.h"
+#include "sys/fd.h"
 #include "sys/proc.h"
 #include "sys/stream.h"
 #include "sys/uffd.h"
@@ -191,8 +192,8 @@ int box_root_open(struct box *b, struct err *e)
 {
 	if (!b->live)
 		return err_set(e, ESRCH, "nothing runs in the sandbox '%s'", b->place.name);
-	int fd = fcntl(b->live->root_fd, F_DUPFD_CLOEXEC, 3);
-	return fd < 0 ? err_set(e, errno, "open the sandbox's root: %s", strerror(errno)) : fd;
+	int fd = sys_dup(b->live->root_fd);
+	return fd < 0 ? err_set(e, -fd, "open the sandbox's root: %s", strerror(-fd)) : fd;
 }
 
 /* Rollback and its kin */
@@ -241,7 +242,7 @@ static int enter_commands(struct box *b, struct incarnation *in, struct node *no
 static void enter_undo(struct box *b)
 {
 	struct err e = ERR_INIT;
-	int fd = b->live ? fcntl(b->init_fd, F_DUPFD_CLOEXEC, 3) : -1;
+	int fd = b->live ? sys_dup(b->init_fd) : -1;
 	if (fd < 0 || commands_attach(b->commands, fd, b->live->pid1, &e)) {
 		cleanup_fd(&fd);
 		if (b->live)
@@ -251,9 +252,9 @@ static void enter_undo(struct box *b)
 
 int box_enter(struct box *b, struct incarnation *in, struct node *node, struct err *e)
 {
-	scoped_fd int init_copy = fcntl(in->init_socket, F_DUPFD_CLOEXEC, 3);
+	scoped_fd int init_copy = sys_dup(in->init_socket);
 	if (init_copy < 0)
-		return err_set(e, errno, "keep init's socket: %s", strerror(errno));
+		return err_set(e, -init_copy, "keep init's socket: %s", strerror(-init_copy));
 	int r = enter_commands(b, in, node, e);
 	if (r) {
 		enter_undo(b);

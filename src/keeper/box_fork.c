@@ -35,6 +35,7 @@
 #include "keeper/watch.h"
 #include "restore/restore.h"
 #include "sandbox/fs.h"
+#include "sys/fault.h"
 #include "sys/proc.h"
 #include "sys/stream.h"
 #include "wire/rpc.h"
@@ -264,6 +265,15 @@ static void child_run(struct box *b, struct node *node, struct fork_child *self,
 		box_end(b);
 }
 
+static pid_t fork_keeper(void)
+{
+	int r = sys_fault("fork");
+	if (r)
+		return r;
+	pid_t pid = fork();
+	return pid < 0 ? -errno : pid;
+}
+
 int box_fork(struct box *b, struct node *node, struct fork_child *children, size_t n, size_t i,
 	     struct err *e)
 {
@@ -273,11 +283,12 @@ int box_fork(struct box *b, struct node *node, struct fork_child *children, size
 	if (r)
 		return r;
 	r = sys_stream_pair(pair);
-	pid_t pid = r ? r : fork();
+	pid_t pid = r ? r : fork_keeper();
 	if (pid < 0) {
-		r = r ? r : -errno;
+		for (int k = 0; !r && k < 2; k++)
+			close(pair[k]);
 		connections_close(&connections);
-		return err_set(e, -r, "fork the keeper: %s", strerror(-r));
+		return err_set(e, -pid, "fork the keeper: %s", strerror(-pid));
 	}
 	if (pid == 0) {
 		close(pair[0]);

@@ -5,6 +5,7 @@
 #include <sys/epoll.h>
 
 #include "base/clock.h"
+#include "sys/fault.h"
 
 /*
  * Idle work is done in pieces of up to 20 ms, and whoever asks for something
@@ -29,6 +30,9 @@ void loop_deinit(struct loop *l)
 
 static int loop_ctl(struct loop *l, int op, struct loop_source *s)
 {
+	int r = op == EPOLL_CTL_ADD ? sys_fault("epoll_ctl") : 0;
+	if (r)
+		return r;
 	struct epoll_event ev = { .events = s->events, .data.ptr = s };
 	return epoll_ctl(l->epoll_fd, op, s->fd, &ev) ? -errno : 0;
 }

@@ -3,12 +3,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
+
+#include "sys/fault.h"
+#include "sys/fd.h"
 
 int turns_open(struct err *e)
 {
-	int fd = memfd_create("mulligan-turns", MFD_CLOEXEC);
-	return fd < 0 ? err_set(e, errno, "make the family's lock: %s", strerror(errno)) : fd;
+	int fd = sys_memfd("mulligan-turns", 0);
+	return fd < 0 ? err_set(e, -fd, "make the family's lock: %s", strerror(-fd)) : fd;
 }
 
 static int turn_lock(int turns_fd, pid_t pid, short type)
@@ -28,7 +30,9 @@ static int turn_lock(int turns_fd, pid_t pid, short type)
 
 int turn_take(int turns_fd, pid_t template_pid, struct err *e)
 {
-	int r = turn_lock(turns_fd, template_pid, F_WRLCK);
+	int r = sys_fault("fcntl(F_SETLKW)");
+	if (!r)
+		r = turn_lock(turns_fd, template_pid, F_WRLCK);
 	return r ? err_set(e, -r, "wait for the template: %s", strerror(-r)) : 0;
 }
 

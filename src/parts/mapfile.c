@@ -11,6 +11,7 @@
 #include <linux/openat2.h>
 
 #include "sys/fd.h"
+#include "sys/file.h"
 #include "sys/mount.h"
 
 /* Executables are compared by what stat says, mappings by /proc/pid/maps. */
@@ -31,14 +32,17 @@ static int find(const struct tree_image *im, uint64_t dev, uint64_t ino)
 static int add(struct look *l, uint64_t dev, uint64_t ino, const char *path, int *fd,
 	       struct err *e)
 {
+	struct stat st;
+	int r = sys_fstat(*fd, &st);
+	if (r)
+		return err_set(e, -r, "look at %s: %s", path, strerror(-r));
 	struct image_map_file *f = vec_add(&l->image->map_files);
 	struct look_opened *o = vec_add(&l->opened);
 	if (!f || !o)
 		return err_set(e, ENOMEM, "out of memory");
-	struct stat st;
 	*f = (struct image_map_file){ .dev = dev,
 				      .ino = ino,
-				      .is_device = fstat(*fd, &st) == 0 && S_ISCHR(st.st_mode),
+				      .is_device = S_ISCHR(st.st_mode),
 				      .template_fd = l->next_template_fd++,
 				      .path = strdup(path) };
 	*o = (struct look_opened){ take_fd(fd), f->template_fd };

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "parts/memory.h"
+#include "sys/file.h"
 #include "sys/pagemap.h"
 #include "sys/proc.h"
 #include "template/dump.h"
@@ -119,12 +120,12 @@ static int plan_proc(struct ahead *a, int i)
 				  .base = base == IMAGE_NONE ? NULL :
 							       image_proc(a->dump.base, base),
 				  .is_template = true,
-				  .pagemap_fd = open(path, O_RDONLY | O_CLOEXEC),
+				  .pagemap_fd = sys_openat(AT_FDCWD, path, O_RDONLY, 0),
 				  .mem_fd = -1,
 				  .vmas = VEC_INIT(struct dump_vma),
 				  .pull = VEC_INIT(struct sys_page_run),
 				  .drop = VEC_INIT(struct sys_page_run) };
-	int r = dp->pagemap_fd < 0 ? -errno : 0;
+	int r = dp->pagemap_fd < 0 ? dp->pagemap_fd : 0;
 	for (size_t k = 0; r == 0 && k < p->vmas.n; k++) {
 		const struct image_vma *v = vec_at(&p->vmas, k);
 		if (memory_is_staged(v))

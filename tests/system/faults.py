@@ -7,8 +7,12 @@ the keeper adds: handles, the fork of a keeper, its end at any moment.
 from __future__ import annotations
 
 import ctypes
+import functools
+import multiprocessing
 import os
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Callable
 
 from box import Box, Failed
 from ground import Ground, check, equal, test
@@ -29,6 +33,11 @@ STAGES = {
     "rollback": BUILD_STAGES,
     "fork": ["copy", "cut", "settle", *BUILD_STAGES],
 }
+
+
+def every() -> bool:
+    """Whether each number is tried, not a sample of them."""
+    return bool(os.environ.get("MULLIGAN_TEST_ALL"))
 
 
 def adopt_orphans() -> None:
@@ -98,7 +107,7 @@ def request(g: Ground, method: str, fails: bool, when: str) -> int:
     return done.returncode
 
 
-def one_fault(g: Ground, method: str, n: int, puppets: bool) -> bool:
+def one_fault(g: Ground, n: int, method: str, puppets: bool) -> bool:
     """The n-th call of a request fails. Did the request?"""
     variable = "MULLIGAN_FAULT_PUPPET" if puppets else "MULLIGAN_FAULT"
     when = f"{method}, {'puppet ' if puppets else ''}call {n}"
@@ -122,11 +131,55 @@ def one_fault(g: Ground, method: str, n: int, puppets: bool) -> bool:
     return failed
 
 
-def sweep(g: Ground, method: str, last: int, puppets: bool) -> None:
+Attempt = Callable[[Ground, int], bool]
+
+
+def attempts(build: Path, one: Attempt, numbers: list[int]) -> tuple[int, list[str]]:
+    """All of them, whatever becomes of those before: how many had an effect,
+    and what went wrong."""
     adopt_orphans()
-    step = 1 if os.environ.get("MULLIGAN_TEST_ALL") else max(1, last // 14)
-    failures = sum(one_fault(g, method, n, puppets) for n in range(1, last, step))
+    felt, wrong = 0, []
+    ground = Ground(build)
+    for n in numbers:
+        try:
+            felt += one(ground, n)
+        except Exception as error:  # pylint: disable=broad-except  (any is told)
+            wrong.append(f"{type(error).__name__}: {error}")
+            ground.close()
+            ground = Ground(build)
+    ground.close()
+    return felt, wrong
+
+
+def side_by_side(g: Ground, one: Attempt, last: int, step: int) -> int:
+    """Attempts 1 .. last, each step-th, with --all each, in some processes of
+    their own: most of an attempt is waiting. How many had an effect."""
+    workers = 4 if every() else 2
+    numbers = range(1, last, 1 if every() else step)
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
+        parts = [pool.submit(attempts, g.build, one, list(numbers[i::workers]))
+                 for i in range(workers)]
+        results = [part.result() for part in parts]
+    wrong = [words for _, part in results for words in part]
+    if wrong:
+        raise Failed(f"{len(wrong)} of {len(numbers)}:\n# " + "\n# ".join(wrong))
+    return sum(felt for felt, _ in results)
+
+
+def sweep(g: Ground, method: str, last: int, puppets: bool) -> None:
+    one = functools.partial(one_fault, method=method, puppets=puppets)
+    failures = side_by_side(g, one, last, max(1, last // 14))
     check(failures >= 5, f"only {failures} faults were met")
+
+
+@test
+def checkpoint_with_a_failing_kernel_call_is_whole_or_nothing(g: Ground) -> None:
+    sweep(g, "checkpoint", 1000, False)
+
+
+@test
+def checkpoint_with_a_failing_call_of_a_puppet_is_whole_or_nothing(g: Ground) -> None:
+    sweep(g, "checkpoint", 250, True)
 
 
 @test
@@ -182,9 +235,7 @@ def one_init_fault(g: Ground, n: int) -> bool:
 
 @test
 def init_with_a_failing_call_lives_on(g: Ground) -> None:
-    adopt_orphans()
-    step = 1 if os.environ.get("MULLIGAN_TEST_ALL") else 9
-    failures = sum(one_init_fault(g, n) for n in range(1, 300, step))
+    failures = side_by_side(g, one_init_fault, 300, 9)
     check(failures > 3, f"only {failures} faults were felt")
 
 
@@ -220,11 +271,10 @@ def kill_at(g: Ground, method: str, stage: str) -> None:
 def keeper_killed_at_a_stage_leaves_nothing(g: Ground) -> None:
     """Some stages of each method; with --all each."""
     adopt_orphans()
-    every = bool(os.environ.get("MULLIGAN_TEST_ALL"))
     some = {"first", "spawn", "freeze", "swap", "visit", "move", "track", "park"}
     for method, stages in STAGES.items():
         for stage in stages:
-            if every or stage in some:
+            if every() or stage in some:
                 kill_at(g, method, stage)
 
 

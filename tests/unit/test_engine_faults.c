@@ -221,6 +221,8 @@ static void guest_goes_on(struct bench *b, const char *when)
 				t_fail("%s: the %s stands still at %ld", when, who[i], from);
 			if (from < 0)
 				from = guest_generation(b, who[i]);
+			/* a thread that had not stopped in time: as the keeper does */
+			freezer_settle(b->en.freezer);
 			t_sleep_ms(1);
 		}
 	}
