@@ -181,6 +181,15 @@ struct fs_snapshot_mount *fs_snapshot_add(struct fs_snapshot *s, const char *tar
 must_check int fs_snapshot_copy(struct fs_snapshot *dst, const struct fs_snapshot *src);
 void fs_snapshot_deinit(struct fs_snapshot *s);
 
+/*
+ * Sum up the layers, so that fs_snapshot_save() can write down what they are.
+ * Looks at every file of those that are new: not while processes are frozen.
+ */
+must_check int fs_snapshot_sum(struct fs_snapshot *s, struct err *e);
+
+/* Are the files what they were summed up to be? See layer_verify(). */
+must_check int fs_snapshot_verify(const struct fs_snapshot *s, struct err *e);
+
 /* Both directions between a snapshot and what a manifest says of it. */
 must_check int fs_snapshot_save(const struct fs_snapshot *s, struct manifest *m);
 must_check int fs_snapshot_load(struct store *store, const struct manifest *m,

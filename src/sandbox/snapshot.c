@@ -65,6 +65,30 @@ int fs_snapshot_now(const struct fs_tree *t, struct fs_snapshot *out, struct err
 	return 0;
 }
 
+int fs_snapshot_sum(struct fs_snapshot *s, struct err *e)
+{
+	vec_each(struct fs_snapshot_mount, sm, &s->mounts)
+		vec_each(struct layer *, l, &sm->layers)
+	{
+		int r = layer_sum(*l, e);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+int fs_snapshot_verify(const struct fs_snapshot *s, struct err *e)
+{
+	vec_each(struct fs_snapshot_mount, sm, &s->mounts)
+		vec_each(struct layer *, l, &sm->layers)
+	{
+		int r = layer_verify(*l, &(*l)->sum, e);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
 int fs_snapshot_save(const struct fs_snapshot *s, struct manifest *m)
 {
 	vec_each(struct fs_snapshot_mount, sm, &s->mounts)
@@ -74,7 +98,7 @@ int fs_snapshot_save(const struct fs_snapshot *s, struct manifest *m)
 			return -ENOMEM;
 		vec_each(struct layer *, l, &sm->layers)
 		{
-			int r = manifest_add_layer(to, (*l)->id);
+			int r = manifest_add_layer(to, (*l)->id, &(*l)->sum);
 			if (r)
 				return r;
 		}
@@ -93,6 +117,7 @@ static int load_mount(struct store *store, const struct manifest_mount *mm,
 		int r = layer_open(store, vec_at(&mm->layers, i), &l, e);
 		if (r)
 			return r;
+		l->sum = ((struct manifest_layer *)vec_at(&mm->layers, i))->sum;
 		*(struct layer **)vec_add(&to->layers) = l;
 	}
 	if (!to->layers.n)

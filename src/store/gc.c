@@ -197,7 +197,11 @@ static int collect_all(struct store *s, struct store_gc *result, struct err *e)
 int store_empty_trash(struct store *s, size_t *n, struct err *e)
 {
 	scoped(scoped_dir) DIR *dir = NULL;
-	int r = sys_opendir_fd(store_trash_fd(s), &dir);
+	/* One at a time: two would take each other's files away. */
+	scoped_fd int lock = sys_openat(store_trash_fd(s), ".", O_RDONLY | O_DIRECTORY, 0);
+	int r = lock < 0 ? lock : sys_flock(lock, LOCK_EX);
+	if (r == 0)
+		r = sys_opendir_fd(store_trash_fd(s), &dir);
 	struct dirent *d;
 	while (r == 0 && (d = readdir(dir))) {
 		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, ".."))

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/vec.h"
@@ -98,6 +99,8 @@ int layer_open(struct store *s, const char *id, struct layer **out, struct err *
 		r = sys_flock(l->dir_fd, LOCK_SH | LOCK_NB);
 	if (r >= 0)
 		r = l->fs_fd = sys_openat(l->dir_fd, "fs", DIR_FLAGS, 0);
+	if (r == -ENOENT)
+		return err_set(e, ENOENT, "layer '%s' is missing from '%s'", id, store_path(s));
 	if (r < 0)
 		return store_fail(e, r, "cannot open layer '%s' in '%s'", id, store_path(s));
 	l->state = LAYER_SEALED;
@@ -153,6 +156,34 @@ void layer_discard(struct store *s, struct layer *l)
 		r = sys_renameat2(layers, l->id, store_trash_fd(s), l->id, 0);
 	(void)r;
 	layer_unref(l);
+}
+
+int layer_sum(struct layer *l, struct err *e)
+{
+	assert(l->state == LAYER_SEALED);
+	int r = l->sum.known ? 0 : layer_sum_take(l->fs_fd, &l->sum);
+	return r ? store_fail(e, r, "cannot look through layer '%s'", l->id) : 0;
+}
+
+int layer_verify(const struct layer *l, const struct layer_sum *want, struct err *e)
+{
+	struct layer_sum now = {0};
+	if (!want->known)
+		return err_set(e, EBADMSG, "nobody wrote down what layer '%s' adds up to", l->id);
+	int r = layer_sum_take(l->fs_fd, &now);
+	if (r)
+		return store_fail(e, r, "cannot look through layer '%s'", l->id);
+	if (layer_sum_equal(&now, want))
+		return 0;
+	const char *what = "something in it was changed";
+	char counts[96];
+	if (now.entries != want->entries || now.bytes != want->bytes) {
+		snprintf(counts, sizeof(counts), "it has %llu files of %llu bytes, it had %llu of %llu",
+			 (unsigned long long)now.entries, (unsigned long long)now.bytes,
+			 (unsigned long long)want->entries, (unsigned long long)want->bytes);
+		what = counts;
+	}
+	return err_set(e, EBADMSG, "layer '%s' is damaged: %s", l->id, what);
 }
 
 struct disk {

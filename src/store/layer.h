@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "store/store.h"
+#include "store/sum.h"
 
 enum layer_state { LAYER_LIVE, LAYER_SEALED };
 
@@ -26,6 +27,7 @@ struct layer {
 	int fs_fd;   /* its files */
 	int work_fd; /* overlayfs' work directory; SEALED: -1 */
 	unsigned int level; /* 0: an upper; merged of layers one below */
+	struct layer_sum sum; /* of a SEALED one, once somebody asked */
 };
 
 /* A new empty layer with one reference. */
@@ -42,6 +44,18 @@ void layer_seal(struct layer *l);
 
 /* Remove the files of a layer that was never frozen, and drop the reference. */
 void layer_discard(struct store *s, struct layer *l);
+
+/*
+ * What the files of a sealed layer add up to, in l->sum. Looks at every entry
+ * the first time: not for the pause of a checkpoint.
+ */
+must_check int layer_sum(struct layer *l, struct err *e);
+
+/*
+ * Are these the files that were summed up? -EBADMSG, with what differs: no. A
+ * sum that is not known is a no, too. Looks at every entry, every time.
+ */
+must_check int layer_verify(const struct layer *l, const struct layer_sum *want, struct err *e);
 
 /* Bytes of disk its files take (st_blocks), hardlinks once. */
 must_check int layer_disk_bytes(const struct layer *l, uint64_t *bytes, struct err *e);

@@ -2,11 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "store/internal.h"
+#include "store/layer.h"
 #include "sys/file.h"
 
 enum {
@@ -39,6 +40,7 @@ void manifest_deinit(struct manifest *m)
 	free(m->sandbox);
 	free(m->family);
 	free(m->base);
+	json_decref(m->spec);
 	manifest_init(m);
 }
 
@@ -48,31 +50,45 @@ struct manifest_mount *manifest_add_mount(struct manifest *m, const char *target
 	struct manifest_mount *mm = vec_add(&m->mounts);
 	if (!mm)
 		return NULL;
-	mm->layers = (struct vec){.elem_bytes = STORE_ID_BYTES};
+	mm->layers = VEC_INIT(struct manifest_layer);
 	mm->target = strdup(target);
 	mm->source = strdup(source);
 	return mm->target && mm->source ? mm : NULL;
 }
 
-int manifest_add_layer(struct manifest_mount *mm, const char *id)
+int manifest_add_layer(struct manifest_mount *mm, const char *id, const struct layer_sum *sum)
 {
 	if (strlen(id) != STORE_ID_BYTES - 1 || strspn(id, "0123456789abcdef") != strlen(id))
 		return -EINVAL;
-	char *to = vec_add(&mm->layers);
+	struct manifest_layer *to = vec_add(&mm->layers);
 	if (!to)
 		return -ENOMEM;
-	memcpy(to, id, STORE_ID_BYTES);
+	memcpy(to->id, id, STORE_ID_BYTES);
+	if (sum)
+		to->sum = *sum;
 	return 0;
+}
+
+static json_t *layer_to_json(const struct manifest_layer *l)
+{
+	char digest[LAYER_SUM_BYTES];
+	if (!l->sum.known)
+		return json_pack("{s:s}", "id", l->id);
+	snprintf(digest, sizeof(digest), "%016llx", (unsigned long long)l->sum.digest);
+	return json_pack("{s:s, s:I, s:I, s:s}", "id", l->id, "entries",
+			 (json_int_t)l->sum.entries, "bytes", (json_int_t)l->sum.bytes, "digest",
+			 digest);
 }
 
 static json_t *mount_to_json(const struct manifest_mount *mm)
 {
 	json_t *layers = json_array();
-	for (size_t i = 0; i < mm->layers.n; i++)
-		if (json_array_append_new(layers, json_string(vec_at(&mm->layers, i)))) {
-			json_decref(layers);
-			return NULL;
-		}
+	vec_each(struct manifest_layer, l,
+		 &mm->layers) if (json_array_append_new(layers, layer_to_json(l)))
+	{
+		json_decref(layers);
+		return NULL;
+	}
 	return json_pack("{s:s, s:s, s:o}", "target", mm->target, "source", mm->source, "layers",
 			 layers);
 }
@@ -82,11 +98,11 @@ static json_t *manifest_to_json(const struct manifest *m)
 	scoped(scoped_json) json_t *mounts = json_array();
 	vec_each(struct manifest_mount, mm,
 		 &m->mounts) if (json_array_append_new(mounts, mount_to_json(mm))) return NULL;
-	return json_pack("{s:i, s:s, s:s?, s:s?, s:s, s:s, s:s, s:I, s:I, s:O}", "version",
+	return json_pack("{s:i, s:s, s:s?, s:s?, s:s, s:s, s:s, s:I, s:I, s:O?, s:O}", "version",
 			 MANIFEST_VERSION, "id", m->id, "tag", m->tag, "parent", m->parent,
 			 "sandbox", m->sandbox, "family", m->family, "base", m->base, "created_ns",
-			 (json_int_t)m->created_ns, "processes", (json_int_t)m->processes, "mounts",
-			 mounts);
+			 (json_int_t)m->created_ns, "processes", (json_int_t)m->processes, "spec",
+			 m->spec, "mounts", mounts);
 }
 
 /* Write text to a file of that name, on the disk when it returns 0. */
@@ -171,6 +187,29 @@ static int take_count(const json_t *from, const char *key, uint64_t *to)
 	return 0;
 }
 
+/* A string is what version 1 had: the id alone. */
+static int layer_from_json(const json_t *j, struct manifest_mount *mm)
+{
+	struct layer_sum sum = {0};
+	const char *id = json_string_value(json_is_object(j) ? json_object_get(j, "id") : j);
+	const json_t *digest = json_object_get(j, "digest");
+	if (digest) {
+		const char *text = json_string_value(digest);
+		if (!text || strlen(text) != LAYER_SUM_BYTES - 1 ||
+		    strspn(text, "0123456789abcdef") != LAYER_SUM_BYTES - 1)
+			return -EBADMSG;
+		sum.digest = strtoull(text, NULL, 16);
+		sum.known = true;
+		int r = take_count(j, "entries", &sum.entries);
+		if (r == 0)
+			r = take_count(j, "bytes", &sum.bytes);
+		if (r)
+			return r;
+	}
+	int r = id ? manifest_add_layer(mm, id, &sum) : -EINVAL;
+	return r == -EINVAL ? -EBADMSG : r;
+}
+
 static int mount_from_json(const json_t *j, struct manifest *m)
 {
 	const char *target = json_string_value(json_object_get(j, "target"));
@@ -185,10 +224,9 @@ static int mount_from_json(const json_t *j, struct manifest *m)
 	json_t *layer;
 	json_array_foreach(layers, i, layer)
 	{
-		const char *id = json_string_value(layer);
-		int r = id ? manifest_add_layer(mm, id) : -EINVAL;
+		int r = layer_from_json(layer, mm);
 		if (r)
-			return r == -EINVAL ? -EBADMSG : r;
+			return r;
 	}
 	return 0;
 }
@@ -197,7 +235,7 @@ static int manifest_from_json(const json_t *j, struct manifest *m)
 {
 	uint64_t version;
 	int r = take_count(j, "version", &version);
-	if (r == 0 && version != MANIFEST_VERSION)
+	if (r == 0 && version != MANIFEST_VERSION && version != MANIFEST_VERSION_BARE)
 		r = -EPROTONOSUPPORT;
 	if (r == 0)
 		r = take_string(j, "id", false, &m->id);
@@ -215,6 +253,10 @@ static int manifest_from_json(const json_t *j, struct manifest *m)
 		r = take_count(j, "created_ns", &m->created_ns);
 	if (r == 0)
 		r = take_count(j, "processes", &m->processes);
+	json_t *spec = json_object_get(j, "spec");
+	if (r == 0 && spec && !json_is_object(spec) && !json_is_null(spec))
+		r = -EBADMSG;
+	m->spec = json_is_object(spec) ? json_incref(spec) : NULL;
 	const json_t *mounts = json_object_get(j, "mounts");
 	if (r == 0 && (!json_is_array(mounts) || !json_array_size(mounts)))
 		r = -EBADMSG;
@@ -286,6 +328,44 @@ int manifest_remove(struct store *s, const char *id, struct err *e)
 	if (r == 0)
 		r = sys_fsync(store_checkpoints_fd(s));
 	return r ? store_fail(e, r, "cannot remove the manifest of checkpoint '%s'", id) : 0;
+}
+
+/* What was seen of this layer already, NULL: nothing. */
+static const struct manifest_layer *seen_layer(const struct vec *found, const char *id)
+{
+	if (found)
+		vec_each(struct manifest_layer, l, found) if (!strcmp(l->id, id)) return l;
+	return NULL;
+}
+
+static int verify_layer(struct store *s, const struct manifest_layer *want, struct vec *found,
+			struct err *e)
+{
+	const struct manifest_layer *seen = seen_layer(found, want->id);
+	if (seen && layer_sum_equal(&seen->sum, &want->sum))
+		return 0;
+	struct layer *l;
+	int r = layer_open(s, want->id, &l, e);
+	if (r)
+		return r;
+	r = layer_verify(l, &want->sum, e);
+	layer_unref(l);
+	struct manifest_layer *to = r == 0 && found ? vec_add(found) : NULL;
+	if (to) /* no memory to remember it: it will be looked at again */
+		*to = *want;
+	return r;
+}
+
+int manifest_verify(struct store *s, const struct manifest *m, struct vec *found, struct err *e)
+{
+	vec_each(struct manifest_mount, mm, &m->mounts)
+		vec_each(struct manifest_layer, l, &mm->layers)
+	{
+		int r = verify_layer(s, l, found, e);
+		if (r)
+			return err_wrap(e, "the files of checkpoint '%s' are not whole", m->id), r;
+	}
+	return 0;
 }
 
 static int oldest_first(const void *a, const void *b)

@@ -9,16 +9,27 @@
 
 #include <stdint.h>
 
+#include <jansson.h>
+
 #include "base/vec.h"
 #include "store/store.h"
+#include "store/sum.h"
 
-enum { MANIFEST_VERSION = 1 };
+enum {
+	MANIFEST_VERSION = 2,
+	MANIFEST_VERSION_BARE = 1, /* had neither sums nor spec; read, not written */
+};
+
+struct manifest_layer {
+	char id[STORE_ID_BYTES]; /* first: layers can be read as strings */
+	struct layer_sum sum;
+};
 
 /* One overlay: the root or a cow volume. */
 struct manifest_mount {
 	char *target;      /* "/" or where the volume is mounted */
 	char *source;      /* directory below all layers */
-	struct vec layers; /* char[STORE_ID_BYTES], newest first */
+	struct vec layers; /* struct manifest_layer, newest first */
 };
 
 struct manifest {
@@ -30,6 +41,7 @@ struct manifest {
 	char *base;          /* "host", "rootfs:/path" */
 	uint64_t created_ns; /* wall clock */
 	uint64_t processes;
+	json_t *spec;      /* how its sandbox was made, for the keeper; NULL: not known */
 	struct vec mounts; /* struct manifest_mount, root first */
 };
 
@@ -40,7 +52,9 @@ void manifest_deinit(struct manifest *m);
 /* Append a mount with no layers; NULL: no memory. */
 struct manifest_mount *manifest_add_mount(struct manifest *m, const char *target,
 					  const char *source);
-must_check int manifest_add_layer(struct manifest_mount *mm, const char *id);
+/* sum NULL: not known. */
+must_check int manifest_add_layer(struct manifest_mount *mm, const char *id,
+				  const struct layer_sum *sum);
 
 /*
  * Write or replace the manifest of m->id. On failure (a full disk) the
@@ -51,6 +65,15 @@ must_check int manifest_write(struct store *s, const struct manifest *m, struct 
 /* Read one. -ENOENT: no such checkpoint; -EBADMSG: damaged, names the file. */
 must_check int manifest_read(struct store *s, const char *id, struct manifest *m, struct err *e);
 must_check int manifest_remove(struct store *s, const char *id, struct err *e);
+
+/*
+ * Look whether the layers of m are all there and what they were. 0; -ENOENT: a
+ * layer is missing; -EBADMSG: one is damaged. Looks at every file. Where
+ * `found` is given it has the sums seen so far (struct manifest_layer), which
+ * are not taken again, and gets the others.
+ */
+must_check int manifest_verify(struct store *s, const struct manifest *m, struct vec *found,
+			       struct err *e);
 
 /*
  * All manifests, oldest first: a vector of struct manifest for

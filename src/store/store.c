@@ -272,6 +272,11 @@ int store_trash_fd(const struct store *s)
 	return s->part_fd[PART_TRASH];
 }
 
+int store_sandboxes_fd(const struct store *s)
+{
+	return s->part_fd[PART_SANDBOXES];
+}
+
 int store_check_name(const char *what, const char *name, struct err *e)
 {
 	size_t len = strlen(name);

@@ -53,6 +53,8 @@ int store_trash_fd(const struct store *s);
 must_check int store_sandbox_dir(struct store *s, const char *name, struct err *e);
 must_check int store_sandbox_remove(struct store *s, const char *name, struct err *e);
 
+int store_sandboxes_fd(const struct store *s);
+
 /* 0 or -EINVAL with the rule in the cause. `what`: "sandbox name" ... */
 must_check int store_check_name(const char *what, const char *name, struct err *e);
 

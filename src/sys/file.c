@@ -349,6 +349,42 @@ int sys_set_inode_flags(int fd, unsigned int flags)
 	return r ? r : result(ioctl(fd, FS_IOC_SETFLAGS, &value));
 }
 
+/*
+ * The calls that take a descriptor refuse O_PATH, and others would have to
+ * open: a device that is opened acts. A link of /proc leads to the entry
+ * itself.
+ */
+int sys_each_xattr(int dir_fd, const char *name,
+		   void (*each)(void *ctx, const char *key, const void *value, size_t len),
+		   void *ctx)
+{
+	scoped_fd int fd = sys_openat(dir_fd, name, O_PATH | O_NOFOLLOW, 0);
+	if (fd < 0)
+		return fd;
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	int r = sys_fault("listxattr");
+	if (r)
+		return r;
+	char none;
+	/* mostly there are none: one call, no memory */
+	ssize_t len = listxattr(path, &none, 0);
+	if (len <= 0)
+		return len == 0 || errno == EOPNOTSUPP ? 0 : -errno;
+	scoped_free char *names = malloc((size_t)len + XATTR_BYTES);
+	if (!names)
+		return -ENOMEM;
+	char *value = names + len;
+	len = listxattr(path, names, (size_t)len);
+	if (len < 0)
+		return -errno;
+	for (char *key = names; key < names + len; key += strlen(key) + 1) {
+		ssize_t n = getxattr(path, key, value, XATTR_BYTES);
+		each(ctx, key, value, n < 0 ? 0 : (size_t)n);
+	}
+	return 0;
+}
+
 int sys_flock(int fd, int operation)
 {
 	int r = sys_fault("flock");
@@ -359,6 +395,22 @@ int sys_flock(int fd, int operation)
 		got = flock(fd, operation);
 	while (got && errno == EINTR);
 	return result(got);
+}
+
+int sys_ofd_lock(int fd)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	int r = sys_fault("ofd_lock");
+	return r ? r : result(fcntl(fd, F_OFD_SETLK, &lock));
+}
+
+int sys_ofd_locked(int fd)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	int r = sys_fault("ofd_locked");
+	if (r == 0 && fcntl(fd, F_OFD_GETLK, &lock))
+		r = -errno;
+	return r ? r : lock.l_type != F_UNLCK;
 }
 
 int sys_fsync(int fd)

@@ -74,7 +74,25 @@ must_check int sys_fremovexattr(int fd, const char *name);
 must_check int sys_get_inode_flags(int fd, unsigned int *flags);
 must_check int sys_set_inode_flags(int fd, unsigned int flags);
 
+/*
+ * Call each for every extended attribute of an entry, which is not followed
+ * and may be of any type. Of those that may not be read the value is empty.
+ */
+must_check int sys_each_xattr(int dir_fd, const char *name,
+			      void (*each)(void *ctx, const char *key, const void *value,
+					   size_t len),
+			      void *ctx);
+
 must_check int sys_flock(int fd, int operation);
+/*
+ * Lock a whole file, open for writing, until its description is closed; it
+ * lives in all descriptors that fork() and dup() made of this one. -EAGAIN:
+ * somebody else has it.
+ */
+must_check int sys_ofd_lock(int fd);
+/* Has anybody else locked it so? 1 or 0. Asking takes nothing. */
+must_check int sys_ofd_locked(int fd);
+
 must_check int sys_fsync(int fd);
 must_check int sys_syncfs(int fd);
 

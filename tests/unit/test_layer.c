@@ -110,7 +110,7 @@ static void hold(struct fsbox *b)
 	m.sandbox = strdup("box");
 	m.family = strdup("f");
 	m.base = strdup("host");
-	t_ok(manifest_add_layer(manifest_add_mount(&m, "/", b->root), kept_id));
+	t_ok(manifest_add_layer(manifest_add_mount(&m, "/", b->root), kept_id, NULL));
 	t_ok_e(manifest_write(b->store, &m, &e), &e);
 	manifest_deinit(&m);
 	layer_unref(kept);

@@ -24,10 +24,10 @@ static void fill(struct manifest *m, const char *id, uint64_t created_ns)
 	m->created_ns = created_ns;
 	m->processes = 7;
 	struct manifest_mount *mm = manifest_add_mount(m, "/", "/base");
-	t_ok(manifest_add_layer(mm, layer_id[0]));
-	t_ok(manifest_add_layer(mm, layer_id[1]));
-	t_eq(manifest_add_layer(mm, "short"), -EINVAL);
-	t_eq(manifest_add_layer(mm, "ABCDEF6789abcdef0123456789abcdef"), -EINVAL);
+	t_ok(manifest_add_layer(mm, layer_id[0], NULL));
+	t_ok(manifest_add_layer(mm, layer_id[1], NULL));
+	t_eq(manifest_add_layer(mm, "short", NULL), -EINVAL);
+	t_eq(manifest_add_layer(mm, "ABCDEF6789abcdef0123456789abcdef", NULL), -EINVAL);
 	t_assert(manifest_add_mount(m, "/vol", "/elsewhere"));
 }
 
