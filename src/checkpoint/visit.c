@@ -8,6 +8,12 @@
  *	take_move()	every process: put them in place of the old ones. Does
  *			only what round one found possible; what fails
  *			nevertheless is tried again, from where it failed.
+ *
+ * A move is not taken back. The old descriptors would have to be kept at other
+ * numbers until the last process has moved, and be closed in a third round,
+ * which can fail as well as the second: the guest would have descriptors that
+ * it never opened. And what fails three times running is the way into the
+ * process (ptrace, its memory), which an undo would need just as much.
  */
 #include <errno.h>
 #include <string.h>
