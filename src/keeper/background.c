@@ -84,14 +84,15 @@ static bool write_manifest(struct box *b)
 			continue;
 		struct manifest m;
 		struct err e = ERR_INIT;
-		/* a merged layer was synced by who made it */
-		bool synced = !n->manifest_due;
+		/* one sync for all that name a merged layer */
+		bool unsynced = n->manifest_due || b->merge_unsynced;
 		n->manifest_due = n->manifest_stale = false;
 		int r = manifest_of(b, n, &m);
 		if (r)
 			err_set(&e, -r, "no memory for a manifest");
-		if (!r && !synced)
+		if (!r && unsynced)
 			r = store_sync(b->store, &e);
+		b->merge_unsynced &= r != 0;
 		if (!r)
 			r = manifest_write(b->store, &m, &e);
 		manifest_deinit(&m);

@@ -110,6 +110,7 @@ struct box {
 	bool quiet;			/* a fork nobody has asked anything yet: no standby */
 	struct merging *merging;	/* under way, or NULL: see merging.h */
 	size_t merge_again_at;		/* after a failure: layers in a stack */
+	bool merge_unsynced;		/* a merged layer may not be on the disk yet */
 	unsigned int merges_done, merges_failed;
 	struct vec dying;		/* struct incarnation *: killed, to be freed */
 	struct vec nodes;		/* struct node *, oldest first */

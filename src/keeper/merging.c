@@ -108,9 +108,7 @@ static int copy_layers(const struct merging *g, int below_fd, int *fs_fds,
 		fs_fds[i] = (*(struct layer **)vec_at(&g->run, i))->fs_fd;
 	int r = merge_layers(&m, e);
 	*stats = m.stats;
-	if (r == 0)
-		r = sys_syncfs(m.to_fd);
-	return r && !e->code ? err_set(e, -r, "cannot write the merged layer: %s", strerror(-r)) : r;
+	return r;
 }
 
 /* What was made of it takes room that may be needed. */
@@ -175,8 +173,8 @@ static void merging_free(struct merging *g)
 static void switch_all(struct box *b, const struct vec *run, struct layer *merged)
 {
 	vec_each(struct node *, n, &b->nodes)
-		(*n)->manifest_stale |=
-			chain_switch_snapshot(&(*n)->checkpoint->files, run, merged);
+		if (chain_switch_snapshot(&(*n)->checkpoint->files, run, merged))
+			(*n)->manifest_stale = b->merge_unsynced = true;
 	if (b->live)
 		chain_switch_tree(b->live->fs, run, merged);
 	if (b->standby)

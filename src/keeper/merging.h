@@ -1,13 +1,15 @@
 /*
  * merging.h - merge the older layers of a long chain, in a child process.
  *
- *	merging_begin()		fork: the child copies, syncs and reports
+ *	merging_begin()		fork: the child copies and reports
  *	  (the child ends)	every stack that has the run gets the merged layer,
  *				manifests are written again
  *
  * A child, because copying files takes as long as it takes, and the keeper must
  * not wait: one call on a busy disk can block for longer than a checkpoint.
  * The child works on what nobody else has, a new layer; it dies with the keeper.
+ * It does not sync: beside a checkpoint that would hold up the cut, which
+ * waits for the same journal. The keeper does before it writes manifests.
  */
 #pragma once
 

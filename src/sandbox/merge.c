@@ -102,7 +102,10 @@ static int copy_regular(struct merging *g, const struct merge_spot *from, const 
 	else
 		m->stats.copied_bytes += (uint64_t)st.st_blocks * 512;
 	r = carry_attributes(out, in, NULL);
-	return r ? r : copy_flags(out, in);
+	if (r == 0)
+		r = copy_flags(out, in);
+	/* So that there is little left to do for the sync before the manifests. */
+	return r ? r : sys_start_writeback(out);
 }
 
 static int copy_special_owner(struct merge *m, const char *path, const struct stat *st)

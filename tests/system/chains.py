@@ -224,6 +224,11 @@ def thousand_checkpoints_in_a_row(g: Ground) -> None:
         chain.verify(i)
         if i % 50 == 0:
             chain.verify_process(i)
+    # as many records to remove as there are checkpoints, each for good
+    chain.box.keeper.close()
+    equal(g.tool.run("rm", "one", timeout_s=120).returncode, 0, "rm")
+    g.boxes.clear()
+    equal(layers(g), [], "layers")
 
 
 @test
