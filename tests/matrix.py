@@ -73,7 +73,7 @@ GUESTS = [
     Guest("threads", core=True), Guest("thread_robust"), Guest("thread_condvar"),
     Guest("fpu"), Guest("rseq"), Guest("clocks"), Guest("identity"), Guest("prctl_state"),
     Guest("signal_handlers"), Guest("signal_pending"), Guest("child_stopped", core=True),
-    Guest("itimer_real"), Guest("itimer_virtual"),
+    Guest("itimer_real"), Guest("itimer_virtual"), Guest("posix_timers"),
     Guest("pipe_queue", core=True), Guest("pipe_stream"), Guest("fifo"), Guest("eventfd"),
     Guest("timerfd"), Guest("signalfd"), Guest("pidfd"),
     *kinds("epoll", "level edge oneshot nested numbers shared asleep fifo kinds signal"),
@@ -258,7 +258,7 @@ MODES = [
     masked("pagemap_scan,uffd,uffd_kernel,uffd_wp"),
     masked("multi_mremap"),
     masked("cgroup,cgroup_v1,cgroup_v2"),
-    masked("procmap_query,membarrier_get,lowerdir_fd,madv_populate,madv_collapse,pidns_ioctl,process_madvise"),
+    masked("procmap_query,membarrier_get,timer_ids,lowerdir_fd,madv_populate,madv_collapse,pidns_ioctl,process_madvise"),
 ]
 REFUSED = Mode("refused", mode_refused, every=True)
 

@@ -32,6 +32,7 @@ static void proc_deinit(struct image_proc *p)
 	for (int j = 0; j < IMAGE_LEVELS; j++)
 		vec_deinit(&p->since[j]);
 	vec_deinit(&p->pending);
+	vec_deinit(&p->timers);
 }
 
 static void file_deinit(struct image_file *f)

@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 #include <sys/user.h>
+#include <time.h>
 
 #include "base/vec.h"
 #include "sys/sched.h"
@@ -127,6 +128,15 @@ enum image_proc_state {
 				 * that others are still in */
 };
 
+/* A timer of timer_create(2). */
+struct image_timer {
+	int id, clock, signo;
+	int notify;		/* SIGEV_*, as the kernel has it */
+	uint64_t value;		/* sigev_value */
+	pid_t tid;		/* SIGEV_THREAD_ID */
+	struct itimerspec left;
+};
+
 struct image_fd {
 	int fd;
 	int file;		/* image.files */
@@ -159,6 +169,7 @@ struct image_proc {
 	struct itimerval_pair {
 		int64_t interval_us, value_us;
 	} itimer[3];
+	struct vec timers;	/* struct image_timer, ascending */
 	struct rlimit limit[IMAGE_LIMITS];
 	struct image_cred cred;
 	int cwd, root;		/* image.files (O_PATH) or IMAGE_NONE: "/" */

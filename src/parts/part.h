@@ -103,6 +103,7 @@ struct asked {
 	size_t sock_first;		/* sockets.c: index of its first call */
 	struct answers *answers;	/* in the arena, here */
 	size_t files_first;		/* files.c: index of its first fcntl */
+	struct itimerspec *timers;	/* posix_timers.c, in the arena, here */
 	size_t misc_first;		/* misc.c: index of its first prctl */
 	size_t locked_first;		/* locked.c: of its first question */
 	uint64_t untouched;		/* a page that was just mapped there */

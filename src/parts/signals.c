@@ -31,10 +31,17 @@ static int heard_signals(struct image_proc *p, const struct asked *a, struct err
 	return 0;
 }
 
-/* A new process has the defaults: PID 1 set them. */
+/*
+ * A new process has the defaults: PID 1 set them. What it has blocked is what
+ * a libc can block, which keeps two signals for itself (32 and 33): timers
+ * of SIGEV_THREAD send the one.
+ */
 static void load_signals(struct load *l)
 {
 	const struct image_proc *p = image_proc(l->image, l->proc);
+	const uint64_t all = ~0ull;
+	prog_sys(l->prog, SYS_rt_sigprocmask, SIG_SETMASK,
+		 prog_data(l->prog->arena, &all, sizeof(all)), 0, sizeof(all));
 	for (int s = 1; s <= IMAGE_SIGNALS; s++) {
 		const struct image_sigaction *action = &p->action[s];
 		if (can_ask(s) && (action->handler || action->flags || action->mask))

@@ -1,31 +1,22 @@
 /*
  * timers.c - interval timers. They are armed after the gate has opened, with
  * the time that was left at the checkpoint: nothing fires into a parked
- * process. POSIX timers are refused.
+ * process. So are POSIX timers: posix_timers.c.
  */
 #include "parts/timers.h"
 
-#include <string.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 
 #include "parts/part.h"
-
-static int look_timers(struct look *l, int i, struct err *e)
-{
-	struct image_proc *p = look_proc(l, i);
-	const struct frozen_proc *f = frozen_proc(l->frozen, (size_t)i);
-	int n = procfs_read(l->procfs, f->pid, 0, "timers");
-	if (n > 0)
-		return look_refuse(e, p, -1, "it has a POSIX timer (timer_create)");
-	return 0;
-}
+#include "parts/posix_timers.h"
 
 static int ask_timers(struct image_proc *p, struct asked *a)
 {
 	for (int i = 0; i < 3; i++)
 		prog_sys(a->prog, SYS_getitimer, (uint64_t)i,
 			 prog_remote(a->prog->arena, &a->answers->itimer[i]));
+	posix_timers_ask(p, a);
 	return 0;
 }
 
@@ -46,6 +37,7 @@ static int heard_timers(struct image_proc *p, const struct asked *a, struct err 
 		p->itimer[i].interval_us = interval;
 		p->itimer[i].value_us = value;
 	}
+	posix_timers_heard(p, a);
 	return 0;
 }
 
@@ -63,11 +55,12 @@ void timers_load_after(struct prog *after, const struct image_proc *p)
 		prog_sys(after, SYS_setitimer, (uint64_t)i,
 			 prog_data(after->arena, &v, sizeof(v)), 0);
 	}
+	posix_timers_load_after(after, p);
 }
 
 const struct part part_timers = {
 	.name = "timers",
-	.look = look_timers,
+	.look = posix_timers_look,
 	.ask = ask_timers,
 	.heard = heard_timers,
 };

@@ -4,5 +4,5 @@
 #include "parts/image.h"
 #include "puppet/prog.h"
 
-/* Append the interval timers to the program that runs after the gate. */
+/* Append the timers of all kinds to the program that runs after the gate. */
 void timers_load_after(struct prog *after, const struct image_proc *p);

@@ -40,6 +40,7 @@ enum {
 	ARENA_PROC_BYTES = 48 << 10,	/* measured: python with 110 VMAs 20 KB */
 	ARENA_THREAD_BYTES = 16 << 10,
 	ARENA_SOCKET_BYTES = 24 * sizeof(struct pup_op),
+	ARENA_TIMERS_BYTES = 64 << 10,	/* the most of parts/posix_timers.c */
 	SLICE_NS = 50000000,
 };
 
@@ -88,6 +89,7 @@ static size_t arena_bytes(const struct tree_image *im)
 		vec_each(struct image_thread, t, &p->threads)
 			signals += t->pending.n;
 		bytes += signals * (sizeof(struct pup_op) + sizeof(siginfo_t) + 16);
+		bytes += p->timers.n ? ARENA_TIMERS_BYTES : 0;
 	}
 	return bytes;
 }

@@ -28,6 +28,7 @@
 
 #include "parts/frame.h"
 #include "parts/memory.h"
+#include "parts/posix_timers.h"
 #include "parts/timers.h"
 #include "parts/tty.h"
 #include "sandbox/confine.h"
@@ -319,6 +320,7 @@ static void write_threads(struct build *b, struct load *l, const struct image_pr
 	uint64_t after = write_after(b, p, proc);
 	write_thread_parts(l, first);
 	prog_op(p, PUP_OP_AWAIT, counter, proc->threads.n - 1);
+	posix_timers_load(p, proc);
 	if (proc->cred.filters)
 		confine_emit_seccomp(p, b->en->confine);
 	prog_op(p, PUP_OP_PARK, work_area(0), proc->threads.n, after, b->arena.cap_bytes);

@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -66,6 +67,8 @@ const struct sys_feature_text sys_feature_table[SYS_F_COUNT] = {
 		"processes cannot be saved", true },
 	[SYS_F_MEMBARRIER_GET] = { "membarrier_get", "asks for memory barriers",
 		"memory barriers are tried", false },
+	[SYS_F_TIMER_IDS] = { "timer_ids", "makes POSIX timers with any number",
+		"those with a number above 200 cannot be saved", false },
 	[SYS_F_PROC_CHILDREN] = { "proc_children", "walks the process tree",
 		"processes cannot be frozen", true },
 	[SYS_F_PIDNS_IOCTL] = { "pidns_ioctl", "translates pids fast",
@@ -297,6 +300,12 @@ static int probe_membarrier_get(void)
 	return syscall(SYS_membarrier, GET_REGISTRATIONS, 0, 0) < 0 ? errno : 0;
 }
 
+static int probe_timer_ids(void)
+{
+	/* PR_TIMER_CREATE_RESTORE_IDS, ..._GET: linux/prctl.h of 6.15 */
+	return prctl(77, 2, 0, 0, 0) < 0 ? errno : 0;
+}
+
 static int probe_proc_children(void)
 {
 	return access("/proc/thread-self/children", R_OK) ? errno : 0;
@@ -376,6 +385,7 @@ static int (*const probes[SYS_F_COUNT])(void) = {
 	[SYS_F_MADV_COLLAPSE] = probe_madv_collapse,
 	[SYS_F_KCMP] = probe_kcmp,
 	[SYS_F_MEMBARRIER_GET] = probe_membarrier_get,
+	[SYS_F_TIMER_IDS] = probe_timer_ids,
 	[SYS_F_PROC_CHILDREN] = probe_proc_children,
 	[SYS_F_PIDNS_IOCTL] = probe_pidns_ioctl,
 	[SYS_F_CGROUP] = probe_cgroup,

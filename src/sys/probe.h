@@ -27,6 +27,7 @@ enum sys_feature {
 	SYS_F_MADV_COLLAPSE,	/* 6.1 */
 	SYS_F_KCMP,
 	SYS_F_MEMBARRIER_GET,	/* 6.3: membarrier() tells its registrations */
+	SYS_F_TIMER_IDS,	/* 6.15: timer_create() with a number of choice */
 	SYS_F_PROC_CHILDREN,	/* /proc/<pid>/task/<tid>/children */
 	SYS_F_PIDNS_IOCTL,	/* 6.11: pids translated by ioctl on nsfs */
 	SYS_F_CGROUP,		/* some hierarchy has memory and pids */
