@@ -16,6 +16,7 @@
 enum {
 	READ_BYTES = 64 << 10, /* a pipe's default capacity */
 	READS_A_TURN = 8,      /* then others have their turn */
+	TTY_MOST_BYTES = 128 << 10, /* more than a terminal can hold on its way */
 };
 
 int stream_identify(struct stream *s, int fd)
@@ -132,7 +133,10 @@ void stream_drain(struct commands *t, struct command *c, enum stream_kind kind, 
 		return;
 	size_t left = SIZE_MAX;
 	int queued;
-	if (bounded && ioctl(s->fd, FIONREAD, &queued) == 0)
+	/* FIONREAD does not count what the line discipline has not got yet */
+	if (bounded && c->is_tty)
+		left = TTY_MOST_BYTES;
+	else if (bounded && ioctl(s->fd, FIONREAD, &queued) == 0)
 		left = (size_t)queued;
 	uint64_t before = s->log.total_bytes;
 	while (s->fd >= 0 && left) {

@@ -147,3 +147,12 @@ def a_fork_has_the_shell_without_its_client(g: Ground) -> None:
     shell.until("still\r\n")
     shell.type("exit\n")
     equal(shell.end(), 0)
+
+
+@test
+def the_last_words_of_a_terminal_are_heard(g: Ground) -> None:
+    g.create()
+    for _ in range(40):
+        command = Terminal(g, "exec", "-T", "one", "--", "sh", "-c", "seq 300; echo last")
+        command.until("300\r\nlast\r\n")
+        equal(command.end(), 0)
