@@ -144,7 +144,7 @@ static int find_sender(const struct tree_image *im, const struct sys_sockname *f
 		if (image_file(im, i)->kind != FILE_SOCKET)
 			continue;
 		const struct image_sock *s = image_sock(im, i);
-		if (s->domain == AF_UNIX || s->type != SOCK_DGRAM ||
+		if (!is_inet(s) || s->type != SOCK_DGRAM ||
 		    sock_port(&s->name) != sock_port(from))
 			continue;
 		if (sock_same_address(&s->name, from) || (is_wildcard(&s->name) && is_loopback(from)))
@@ -159,7 +159,7 @@ static bool shares_port(const struct tree_image *im, const struct image_sock *s)
 		if (image_file(im, i)->kind != FILE_SOCKET || image_sock(im, i) == s)
 			continue;
 		const struct image_sock *other = image_sock(im, i);
-		if (other->domain != AF_UNIX && other->type == s->type &&
+		if (is_inet(other) && other->type == s->type &&
 		    sock_port(&other->name) == sock_port(&s->name))
 			return true;
 	}
@@ -312,7 +312,7 @@ int sock_inet_join(struct files_open *o, int *file)
 		for (*file = 0; *file < (int)o->image->files.n; ++*file) {
 			if (image_file(o->image, *file)->kind != FILE_SOCKET ||
 			    !kind_is_wanted(o, *file) ||
-			    image_sock(o->image, *file)->domain == AF_UNIX)
+			    !is_inet(image_sock(o->image, *file)))
 				continue;
 			int r = round[k](o, *file);
 			if (r)

@@ -5,6 +5,7 @@
  * is not the contrary of reading, a row says so.
  */
 #include <errno.h>
+#include <linux/netlink.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -56,6 +57,13 @@ static const struct row {
 	{ SOL_SOCKET, SO_TIMESTAMPNS, PLAIN },
 	{ SOL_SOCKET, SO_WIFI_STATUS, PLAIN },
 	{ SOL_SOCKET, SO_ZEROCOPY, PLAIN },
+	{ SOL_NETLINK, NETLINK_PKTINFO, PLAIN },
+	{ SOL_NETLINK, NETLINK_BROADCAST_ERROR, PLAIN },
+	{ SOL_NETLINK, NETLINK_NO_ENOBUFS, PLAIN },
+	{ SOL_NETLINK, NETLINK_EXT_ACK, PLAIN },
+	{ SOL_NETLINK, NETLINK_CAP_ACK, PLAIN },
+	{ SOL_NETLINK, NETLINK_GET_STRICT_CHK, PLAIN },
+	{ SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, PLAIN },
 	{ IPPROTO_TCP, TCP_CONGESTION, PLAIN },
 	{ IPPROTO_TCP, TCP_DEFER_ACCEPT, PLAIN },
 	{ IPPROTO_TCP, TCP_FASTOPEN, PLAIN },
@@ -108,14 +116,22 @@ static int read_option(int fd, const struct row *row, struct sock_option *out)
 	return sys_getsockopt(fd, row->level, row->name, out->value, &out->len);
 }
 
+/* Of another family, whose numbers may mean something else here. */
+static bool is_foreign(const struct image_sock *s, const struct row *row)
+{
+	if (row->level == SOL_SOCKET)
+		return false;
+	if (!is_inet(s))
+		return s->domain != AF_NETLINK || row->level != SOL_NETLINK;
+	return row->level == SOL_NETLINK || (row->level == IPPROTO_TCP && !is_tcp(s)) ||
+	       (row->kind == DATAGRAM && is_tcp(s));
+}
+
 int sock_options_look(struct image_sock *s)
 {
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct sock_option value;
-		bool foreign = s->domain == AF_UNIX ? rows[i].level != SOL_SOCKET :
-						      (rows[i].level == IPPROTO_TCP && !is_tcp(s)) ||
-							      (rows[i].kind == DATAGRAM && is_tcp(s));
-		if (foreign)
+		if (is_foreign(s, &rows[i]))
 			continue;
 		int r = read_option(s->fd, &rows[i], &value);
 		if (is_unsupported(r))

@@ -40,6 +40,7 @@ static int look_socket(const struct kind_look *at, struct image_file *f, struct 
 	*s = (struct image_sock){ .peer = IMAGE_NONE,
 				  .options = VEC_INIT(struct sock_option),
 				  .packets = VEC_INIT(struct sock_packet),
+				  .groups = VEC_INIT(int),
 				  .fd = -1 };
 	f->own = s;
 	s->fd = sys_pidfd_getfd(at->fp->pidfd, at->fd->fd);
@@ -54,12 +55,14 @@ static int look_socket(const struct kind_look *at, struct image_file *f, struct 
 		return refuse_errno(at, "a socket", r, e);
 	if (r)
 		return kind_refuse(at, "a socket with a filter", e);
-	if (s->domain != AF_UNIX && s->domain != AF_INET && s->domain != AF_INET6)
+	if (s->domain != AF_UNIX && s->domain != AF_NETLINK && !is_inet(s))
 		return kind_refuse(at, "a socket of this family", e);
 	r = sock_options_look(s);
 	if (r)
 		return refuse_errno(at, "the options of a socket", r, e);
-	return s->domain == AF_UNIX ? sock_unix_look(at, s, e) : sock_inet_look(at, s, e);
+	return s->domain == AF_UNIX    ? sock_unix_look(at, s, e) :
+	       s->domain == AF_NETLINK ? sock_netlink_look(at, s, e) :
+					 sock_inet_look(at, s, e);
 }
 
 static int look_end(struct look *l, int file, struct err *e)
@@ -80,7 +83,8 @@ static const char *pair_up(struct tree_image *im, int i, unsigned int *born)
 {
 	struct image_sock *s = image_sock(im, i);
 	const char *why = s->domain == AF_UNIX ? sock_unix_pair_up(im, s) :
-						 sock_inet_pair_up(im, s);
+			  is_inet(s)	       ? sock_inet_pair_up(im, s) :
+						 NULL;
 	s->born = *born;
 	*born += 1 + s->others;
 	return why;
@@ -100,7 +104,7 @@ int sock_pair_up(struct look *l, struct err *e)
 		if (image_file(im, i)->kind != FILE_SOCKET)
 			continue;
 		struct image_sock *s = image_sock(im, i);
-		const char *why = s->domain != AF_UNIX ? sock_inet_check(s) : NULL;
+		const char *why = is_inet(s) ? sock_inet_check(s) : NULL;
 		if (why)
 			return kind_refuse_file(l, i, why, e);
 		cleanup_fd(&s->fd);
@@ -130,9 +134,10 @@ int sock_join(struct files_open *o, int *file)
 	int r = 0;
 	for (*file = 0; *file < (int)im->files.n; ++*file) {
 		if (image_file(im, *file)->kind != FILE_SOCKET || !kind_is_wanted(o, *file) ||
-		    image_sock(im, *file)->domain != AF_UNIX)
+		    is_inet(image_sock(im, *file)))
 			continue;
-		r = sock_unix_join(o, *file);
+		r = image_sock(im, *file)->domain == AF_UNIX ? sock_unix_join(o, *file) :
+							       sock_netlink_join(o, *file);
 		if (r)
 			return r;
 	}
@@ -157,6 +162,7 @@ static void free_socket(struct image_file *f)
 		return;
 	cleanup_fd(&s->fd);
 	vec_deinit(&s->options);
+	vec_deinit(&s->groups);
 	sock_queue_free(s);
 }
 

@@ -56,7 +56,8 @@ struct image_sock {
 	struct sock_creds creds;
 	struct vec options;	/* struct sock_option */
 	struct vec packets;	/* struct sock_packet */
-	struct sys_sockname name, peer_name;	/* inet */
+	struct sys_sockname name, peer_name;	/* inet, netlink */
+	struct vec groups;	/* int: netlink */
 	uint8_t tcp_state;
 	enum tcp_role role;
 	int backlog;		/* LISTEN */
@@ -73,9 +74,14 @@ static inline struct image_sock *image_sock(const struct tree_image *im, int fil
 	return image_file(im, file)->own;
 }
 
+static inline bool is_inet(const struct image_sock *s)
+{
+	return s->domain == AF_INET || s->domain == AF_INET6;
+}
+
 static inline bool is_tcp(const struct image_sock *s)
 {
-	return s->domain != AF_UNIX && s->type == SOCK_STREAM;
+	return is_inet(s) && s->type == SOCK_STREAM;
 }
 
 /* Its own end has been shut: FIN is sent, or to be sent. */
@@ -119,6 +125,9 @@ const char *sock_inet_pair_up(struct tree_image *im, struct image_sock *s);
 const char *sock_inet_check(const struct image_sock *s);
 /* All of them: connect, fill, bind. On failure *file is the one. */
 must_check int sock_inet_join(struct files_open *o, int *file);
+
+must_check int sock_netlink_look(const struct kind_look *at, struct image_sock *s, struct err *e);
+must_check int sock_netlink_join(struct files_open *o, int file);
 
 /* TCP's part of these two. */
 const char *sock_tcp_pair_up(struct tree_image *im, struct image_sock *s);
