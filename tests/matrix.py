@@ -78,6 +78,8 @@ GUESTS = [
     Guest("timerfd"), Guest("signalfd"), Guest("pidfd"),
     *kinds("epoll", "level edge oneshot nested numbers shared asleep fifo kinds signal"),
     Guest("sock_pair", core=True), Guest("sock_rights"), Guest("sock_netlink"),
+    *kinds("sock_asleep", "recv recv-timeout recvmsg recv-tcp accept"),
+    *kinds("sock_asleep", "send", limit="not true: guest_go()"),
     *kinds("sock_tcp", "v4 v6"), *kinds("sock_tcp", "full", root=True), *kinds("sock_udp", "v4 v6"),
     Guest("sock_rights-disk", ["sock_rights", "disk"], refused="a file that may have to move"),
     Guest("file_offsets"), Guest("file_append", core=True), Guest("file_unlinked"),
