@@ -207,7 +207,9 @@ static const char *inside(const struct fs_mount *m, const char *path)
 int take_carry_list(struct take *t, bool *writers, struct err *e)
 {
 	*writers = false;
-	vec_each(struct image_file, f, &t->next->image.files) {
+	const struct tree_image *im = &t->next->image;
+	for (size_t i = 0; i < im->files.n; i++) {
+		const struct image_file *f = image_file(im, (int)i);
 		if (!is_wanted(f))
 			continue;
 		*writers |= f->carry;
@@ -215,7 +217,9 @@ int take_carry_list(struct take *t, bool *writers, struct err *e)
 		struct carry_want *want = vec_add(&t->carry);
 		if (!want)
 			return out_of_memory(e);
-		*want = (struct carry_want){ (size_t)f->mount, inside(m, f->path) };
+		*want = (struct carry_want){ .mount = (size_t)f->mount,
+					     .path = inside(m, f->path),
+					     .tag = (int)i };
 	}
 	return 0;
 }

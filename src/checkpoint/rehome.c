@@ -4,13 +4,16 @@
  * After a cut, descriptors still are of the old overlay: what is created
  * through a directory, locked, or waited for there would not meet what new
  * opens see. Each description is opened once again, with its offset and
- * locks, and every process puts the new one under its old numbers.
+ * locks, and every process puts the new one under its old numbers. Files of
+ * the live upper go on as another inode with the same number (sandbox/keep.h):
+ * shared mappings of these are made anew, too, in place of the old ones.
  *
  * Unlinked files stay where they are: nobody else can meet them.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -27,7 +30,7 @@ static bool on_cut_mount(const struct take *t, const struct image_file *f)
 	return m->old_mnt_id != 0;
 }
 
-/* Descriptions that only a mapping has stay: carried files are the same. */
+/* Others are of a mapping: it stays, unless its inode does not go on. */
 static bool has_descriptor(const struct tree_image *im, int file)
 {
 	vec_each(struct image_proc, p, &im->procs) {
@@ -66,6 +69,9 @@ int take_reopen(struct take *t, struct err *e)
 			return err_set(e, ENOMEM, "out of memory");
 		*wanted = on_cut_mount(t, image_file(im, (int)i)) && has_descriptor(im, (int)i);
 	}
+	vec_each(struct carry_want, want, &t->carry)
+		if (want->moved)
+			*(bool *)vec_at(&t->reopen, (size_t)want->tag) = true;
 	t->reopened = (struct files_open){ .image = im,
 					   .root_fd = t->in->root_fd,
 					   .wanted = &t->reopen };
@@ -76,6 +82,11 @@ int take_reopen(struct take *t, struct err *e)
 static bool is_wanted(const struct take *t, int file)
 {
 	return file != IMAGE_NONE && t->reopen.n && *(bool *)vec_at(&t->reopen, (size_t)file);
+}
+
+static bool is_moved(const struct take *t, const struct image_vma *v)
+{
+	return v->kind == VMA_FILE_SHARED && is_wanted(t, v->object);
 }
 
 bool rehome_wanted(const struct take *t, int proc, struct rehome *r)
@@ -91,32 +102,37 @@ bool rehome_wanted(const struct take *t, int proc, struct rehome *r)
 	vec_each(struct image_fd, fd, &p->fds)
 		if (is_wanted(t, fd->file))
 			return true;
+	vec_each(struct image_vma, v, &p->vmas)
+		if (is_moved(t, v))
+			return true;
 	return false;
+}
+
+static int collect_one(const struct take *t, int file, struct vec *files)
+{
+	if (!is_wanted(t, file))
+		return 0;
+	vec_each(int, f, files)
+		if (*f == file)
+			return 0;
+	int *out = vec_add(files);
+	if (!out)
+		return -ENOMEM;
+	*out = file;
+	return 0;
 }
 
 /* Files of one process in the order in which they are sent. */
 static int collect(const struct take *t, const struct image_proc *p, struct vec *files)
 {
-	struct vec all = VEC_INIT(int);
 	int r = 0;
 	vec_each(struct image_fd, fd, &p->fds)
-		if (is_wanted(t, fd->file))
-			r |= vec_add(&all) ? (*(int *)vec_at(&all, all.n - 1) = fd->file, 0) : 1;
-	if (is_wanted(t, p->cwd))
-		r |= vec_add(&all) ? (*(int *)vec_at(&all, all.n - 1) = p->cwd, 0) : 1;
-	if (is_wanted(t, p->root))
-		r |= vec_add(&all) ? (*(int *)vec_at(&all, all.n - 1) = p->root, 0) : 1;
-	vec_each(int, file, &all) {
-		bool known = false;
-		vec_each(int, f, files)
-			known |= *f == *file;
-		int *out = known ? NULL : vec_add(files);
-		r |= !known && !out;
-		if (out)
-			*out = *file;
-	}
-	vec_deinit(&all);
-	return r ? -ENOMEM : 0;
+		r = r ? r : collect_one(t, fd->file, files);
+	vec_each(struct image_vma, v, &p->vmas)
+		if (v->kind == VMA_FILE_SHARED)
+			r = r ? r : collect_one(t, v->object, files);
+	r = r ? r : collect_one(t, p->cwd, files);
+	return r ? r : collect_one(t, p->root, files);
 }
 
 static int send_files(struct take *t, const struct vec *files, int socket)
@@ -153,6 +169,33 @@ static void write_dirs(const struct image_proc *p, const struct rehome *r, struc
 	if (r->cwd) {
 		prog_sys(prog, SYS_fchdir, slot_of(r, p->cwd));
 		prog_slots(prog, 1);
+	}
+}
+
+/*
+ * Unmapped first: what is locked counts until then, and where all mappings
+ * to come are locked the new one would not be allowed beside it.
+ */
+static void write_mappings(const struct take *t, const struct image_proc *p,
+			   const struct rehome *r, struct prog *prog)
+{
+	vec_each(struct image_vma, v, &p->vmas) {
+		uint64_t bytes = v->end - v->start;
+		if (!is_moved(t, v))
+			continue;
+		prog_sys(prog, SYS_munmap, v->start, bytes);
+		prog_sys(prog, SYS_mmap, v->start, bytes, (uint64_t)v->prot, MAP_SHARED | MAP_FIXED,
+			 slot_of(r, v->object), v->offset);
+		prog_slots(prog, 1 << 4);
+		if (v->lock == LOCK_NONE && p->lock_future == LOCK_NONE)
+			continue;
+		if (v->lock == LOCK_NONE)
+			prog_sys(prog, SYS_munlock, v->start, bytes);
+		else
+			prog_sys(prog, SYS_mlock2, v->start, bytes,
+				 v->lock == LOCK_ON_FAULT ? MLOCK_ONFAULT : 0);
+		/* ENOMEM: nothing to fault in, or the limit came down since */
+		prog_mayfail(prog);
 	}
 }
 
@@ -194,6 +237,7 @@ void rehome_write(struct take *t, int proc, const struct rehome *r, struct prog 
 {
 	const struct image_proc *ip = image_proc(&t->next->image, proc);
 	write_dirs(ip, r, p);
+	write_mappings(t, ip, r, p);
 	vec_each(struct image_fd, fd, &ip->fds) {
 		if (!is_wanted(t, fd->file))
 			continue;

@@ -30,6 +30,7 @@ enum {
 	ARENA_BYTES = 64 << 10,
 	ARENA_THREAD_BYTES = 768,
 	ARENA_FD_BYTES = 256,		/* three operations and a lock */
+	ARENA_VMA_BYTES = 256,		/* three operations */
 	ARENA_CHILD_BYTES = 256,	/* an operation and a siginfo_t */
 	FD_PAIR_BYTES = 8,
 	TRIES = 3,
@@ -269,6 +270,14 @@ static void visit_undo(struct visit *v)
 	visit_free(v);
 }
 
+static size_t shared_maps(const struct image_proc *p)
+{
+	size_t n = 0;
+	vec_each(struct image_vma, v, &p->vmas)
+		n += v->kind == VMA_FILE_SHARED;
+	return n;
+}
+
 static int visit_process(struct take *t, int i, struct err *e)
 {
 	const struct frozen_proc *fp = frozen_proc(t->frozen, (size_t)i);
@@ -282,7 +291,7 @@ static int visit_process(struct take *t, int i, struct err *e)
 			     .tracks = tr->uffd < 0 && sys_uffd_tracks() };
 	v->rehomes = rehome_wanted(t, i, &v->rehome);
 	size_t bytes = ARENA_BYTES + p->threads.n * ARENA_THREAD_BYTES +
-		       p->fds.n * ARENA_FD_BYTES +
+		       p->fds.n * ARENA_FD_BYTES + shared_maps(p) * ARENA_VMA_BYTES +
 		       t->next->image.procs.n * ARENA_CHILD_BYTES;
 	int r = remote_begin(&v->remote, t->frozen, (size_t)i, &t->en->puppet, bytes, e);
 	if (r) {

@@ -44,6 +44,9 @@ static struct sizes layer_sizes(const struct node *n)
 			/* a name too long to walk is not worth failing for */
 			if (tree_walk(l->fs_fd, sizes_visit, &all))
 				break;
+			scoped_fd int aside = layer_aside(l, false);
+			if (aside >= 0 && tree_walk(aside, sizes_visit, &all))
+				break;
 		}
 	}
 	return all;

@@ -1,4 +1,4 @@
-#include "sandbox/carry.h"
+#include "sandbox/carry_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -7,35 +7,22 @@
 
 #include "sys/file.h"
 
-enum step_kind {
-	STEP_MKDIR,    /* to/path is a directory of ours */
-	STEP_ADD,      /* to/path is a name of a copy */
-	STEP_EXCHANGE, /* from/path and to/path changed places */
-};
-
-struct carry_step {
-	enum step_kind kind;
-	char *path;
-};
-
-struct carry_dir {
-	char *path;
-	struct timespec times[2];
-};
-
 /* The uid and gid that unmapped ids are shown as in a user namespace. */
 enum { OVERFLOW_ID = 65534 };
 
-void carry_init(struct carry *c, int from_fd, int to_fd, const char *prefix)
+void carry_init(struct carry *c, const struct layer *from, int to_fd, const char *prefix)
 {
 	*c = (struct carry){
-		.from_fd = from_fd,
+		.from_fd = from ? from->fs_fd : -1,
 		.to_fd = to_fd,
 		.prefix = prefix,
 		.steps = VEC_INIT(struct carry_step),
 		.inodes = VEC_INIT(uint64_t),
 		.dirs = VEC_INIT(struct carry_dir),
 		.links = VEC_INIT(struct carry_links),
+		.kept = VEC_INIT(struct keep_file),
+		.from = from,
+		.aside_fd = -1,
 	};
 }
 
@@ -47,9 +34,11 @@ void carry_deinit(struct carry *c)
 	vec_deinit(&c->dirs);
 	vec_deinit(&c->inodes);
 	carry_links_deinit(&c->links);
+	keep_files_deinit(&c->kept);
+	cleanup_fd(&c->aside_fd);
 }
 
-static int refuse(int r, const char *path, struct err *e)
+int carry_refuse(int r, const char *path, struct err *e)
 {
 	err_set(e, -r, "cannot carry '/%s' over: %s", path, strerror(-r));
 	err_path(e, path);
@@ -130,7 +119,7 @@ static void drop_dirs(struct carry *c, size_t n)
  * The steps are recorded before they are done: a record that cannot be made
  * must not leave a step that cannot be undone.
  */
-static int do_step(struct carry *c, enum step_kind kind, const char *path, const char *link_to)
+int carry_do_step(struct carry *c, enum step_kind kind, const char *path, const char *link_to)
 {
 	int r = add_step(c, kind, path);
 	if (r)
@@ -147,6 +136,19 @@ static int do_step(struct carry *c, enum step_kind kind, const char *path, const
 	case STEP_EXCHANGE:
 		r = sys_renameat2(c->from_fd, path, c->to_fd, path, RENAME_EXCHANGE);
 		break;
+	case STEP_ASIDE_ROOT:
+		r = c->aside_fd = layer_aside(c->from, true);
+		if (r < 0 && layer_aside_remove(c->from))
+			return r; /* an empty directory that nobody asks for: gc's */
+		break;
+	case STEP_ASIDE_DIR:
+		r = sys_mkdirat(c->aside_fd, path, 0700);
+		break;
+	case STEP_ASIDE:
+		r = sys_renameat2(c->from_fd, path, c->aside_fd, path, RENAME_NOREPLACE);
+		break;
+	case STEP_RAISE:
+		break;
 	}
 	if (r < 0)
 		drop_step(c);
@@ -155,6 +157,7 @@ static int do_step(struct carry *c, enum step_kind kind, const char *path, const
 
 static int undo_step(struct carry *c, const struct carry_step *s)
 {
+	int r;
 	switch (s->kind) {
 	case STEP_MKDIR:
 		return sys_unlinkat(c->to_fd, s->path, AT_REMOVEDIR);
@@ -162,6 +165,16 @@ static int undo_step(struct carry *c, const struct carry_step *s)
 		return sys_unlinkat(c->to_fd, s->path, 0);
 	case STEP_EXCHANGE:
 		return sys_renameat2(c->from_fd, s->path, c->to_fd, s->path, RENAME_EXCHANGE);
+	case STEP_ASIDE_ROOT:
+		cleanup_fd(&c->aside_fd);
+		return layer_aside_remove(c->from);
+	case STEP_ASIDE_DIR:
+		return sys_unlinkat(c->aside_fd, s->path, AT_REMOVEDIR);
+	case STEP_ASIDE:
+		return sys_renameat2(c->aside_fd, s->path, c->from_fd, s->path, RENAME_NOREPLACE);
+	case STEP_RAISE:
+		r = sys_unlinkat(c->to_fd, s->path, 0);
+		return r == -ENOENT ? 0 : r;
 	}
 	return -EINVAL;
 }
@@ -207,7 +220,7 @@ static int touch_dir(struct carry *c, const char *path)
 	struct stat st;
 	int r = sys_fstat(from, &st);
 	if (r == 0 && strcmp(path, "."))
-		r = do_step(c, STEP_MKDIR, path, NULL);
+		r = carry_do_step(c, STEP_MKDIR, path, NULL);
 	if (r)
 		return r;
 	scoped_fd int to = sys_open_beneath(c->to_fd, path, O_RDONLY | O_DIRECTORY, 0);
@@ -227,7 +240,7 @@ static int touch_dir(struct carry *c, const char *path)
 }
 
 /* All directories above path, outermost first. */
-static int touch_parents(struct carry *c, const char *path)
+int carry_touch_parents(struct carry *c, const char *path)
 {
 	scoped_free char *part = strdup(path);
 	if (!part)
@@ -250,7 +263,7 @@ static int add_inode(struct carry *c, uint64_t ino)
 	return 0;
 }
 
-static bool inode_done(const struct carry *c, uint64_t ino)
+bool carry_inode_done(const struct carry *c, uint64_t ino)
 {
 	vec_each(uint64_t, done, &c->inodes) if (*done == ino) return true;
 	return false;
@@ -265,7 +278,7 @@ static int copy_file(struct carry *c, const char *name)
 		return from;
 	struct stat st, copy;
 	int r = sys_fstat(from, &st);
-	scoped_fd int to = r ? r : do_step(c, STEP_ADD, name, NULL);
+	scoped_fd int to = r ? r : carry_do_step(c, STEP_ADD, name, NULL);
 	if (to < 0)
 		return to;
 	r = sys_copy_contents(to, from);
@@ -294,16 +307,16 @@ static int carry_names(struct carry *c, char *const *names, size_t n, bool excha
 	int r = 0;
 	size_t i = 0;
 	for (i = 0; r == 0 && i < n; i++)
-		r = touch_parents(c, names[i]);
+		r = carry_touch_parents(c, names[i]);
 	if (r == 0)
 		r = copy_file(c, names[0]);
 	for (i = 1; r == 0 && i < n; i++)
-		r = do_step(c, STEP_ADD, names[i], names[0]);
+		r = carry_do_step(c, STEP_ADD, names[i], names[0]);
 	for (i = 0; r == 0 && exchange && i < n; i++)
-		r = do_step(c, STEP_EXCHANGE, names[i], NULL);
+		r = carry_do_step(c, STEP_EXCHANGE, names[i], NULL);
 	if (r == 0)
 		return 0;
-	refuse(r, names[0], e);
+	carry_refuse(r, names[0], e);
 	if (undo_to(c, mark) && e)
 		e->broken = true;
 	drop_dirs(c, dirs);
@@ -319,14 +332,14 @@ int carry_file(struct carry *c, const char *path, struct err *e)
 	struct stat st;
 	int r = fd < 0 ? fd : sys_fstat(fd, &st);
 	if (r)
-		return refuse(r, path, e);
+		return carry_refuse(r, path, e);
 	if (!S_ISREG(st.st_mode))
 		return 0;
 	c->held = true;
-	if (inode_done(c, st.st_ino))
+	if (carry_inode_done(c, st.st_ino))
 		return 0;
 	if (st.st_nlink != 1)
-		return refuse(-EMLINK, path, e);
+		return carry_refuse(-EMLINK, path, e);
 	char *name = (char *)path;
 	return carry_names(c, &name, 1, true, e);
 }
@@ -394,7 +407,7 @@ int carry_finish(struct carry *c, struct err *e)
 		if (r == 0)
 			r = restore_times(c->to_fd, d);
 		if (r)
-			return refuse(r, d->path, e);
+			return carry_refuse(r, d->path, e);
 	}
 	return 0;
 }
@@ -470,11 +483,17 @@ bool carry_seen_holds(const struct carry_seen *s, int fs_fd)
 	       now.entries == s->entries;
 }
 
+/* Steps that make something in the new upper. */
+static bool is_in_new(const struct carry_step *s)
+{
+	return s->kind == STEP_MKDIR || s->kind == STEP_ADD || s->kind == STEP_RAISE;
+}
+
 int carry_record(const struct carry *c, struct vec *seen, struct err *e)
 {
 	struct vec found = VEC_INIT(struct carry_seen);
 	int r = record_one(c, ".", &found);
-	vec_each(struct carry_step, s, &c->steps) if (r == 0 && s->kind != STEP_EXCHANGE) r =
+	vec_each(struct carry_step, s, &c->steps) if (r == 0 && is_in_new(s)) r =
 		record_one(c, s->path, &found);
 	if (r) {
 		carry_seen_deinit(&found);

@@ -1,10 +1,9 @@
 /*
- * carry.h - keep live files live across a cut.
+ * carry.h - take live files across a cut with their inodes.
  *
- * A regular file that processes have open for writing, or mapped shared, lies
- * in the upper that is being frozen. The frozen layer must get a copy of it,
- * and the inode that the processes hold must go on in the new upper: then old
- * descriptors, mappings and new opens share one inode.
+ * A file with several names, or one that keep.h cannot help, lies in the upper
+ * that is being frozen. The frozen layer gets a copy of it, and the inode goes
+ * on in the new upper: then old descriptors, mappings and new opens share one.
  *
  *	copy into new/p			reflink, else data ranges
  *	rename(frozen/p <-> new/p)	RENAME_EXCHANGE: never a hole
@@ -22,11 +21,22 @@
 #include "base/err.h"
 #include "base/vec.h"
 #include "sandbox/scan.h"
+#include "store/layer.h"
 
-/* What the caller wants carried: a path of one overlay. */
+/* A file that processes hold: a path of one overlay. */
 struct carry_want {
 	size_t mount;     /* index in fs_tree */
 	const char *path; /* relative to that mount's root */
+	int tag;          /* the caller's own */
+	bool moved;       /* out: it goes on as another inode, see keep.h */
+};
+
+/* A file that kept its number: keep.h. */
+struct keep_file {
+	char *path;
+	uint64_t ino; /* as the overlay shows it */
+	int pin_fd;   /* O_PATH, holds the number in the kernel; -1: nothing does */
+	bool aside;   /* its contents lie in the frozen layer's aside tree */
 };
 
 /* An entry of the new upper as it was left: what fs_mount_is_clean() compares. */
@@ -55,14 +65,17 @@ struct carry {
 	struct vec inodes;     /* uint64_t: carried, and the copies */
 	struct vec dirs;       /* struct carry_dir: touched, with their times */
 	struct vec links;      /* struct carry_links found in from_fd */
+	struct vec kept;       /* struct keep_file */
+	const struct layer *from; /* that from_fd is of; its aside tree: */
+	int aside_fd;          /* -1: not opened yet */
 	uint64_t copied_bytes; /* not reflinked */
 	size_t files;
 	size_t reflinked;
 	bool held; /* a file that processes hold lies in the upper */
 };
 
-/* prefix: overlay_xattr_prefix(). */
-void carry_init(struct carry *c, int from_fd, int to_fd, const char *prefix);
+/* from: the frozen layer, or NULL; prefix: overlay_xattr_prefix(). */
+void carry_init(struct carry *c, const struct layer *from, int to_fd, const char *prefix);
 void carry_deinit(struct carry *c);
 
 /*
@@ -85,6 +98,9 @@ must_check int carry_finish(struct carry *c, struct err *e);
 
 /* Everything back as it was before the first step. */
 must_check int carry_undo(struct carry *c, struct err *e);
+
+/* What keep_raise() kept. */
+void keep_files_deinit(struct vec *files);
 
 /* What lies in the new upper now: struct carry_seen, the root first. */
 must_check int carry_record(const struct carry *c, struct vec *seen, struct err *e);

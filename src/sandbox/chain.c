@@ -31,7 +31,8 @@ static bool choose_level(const struct vec *layers, const struct chain_limits *li
 {
 	size_t have = 0;
 	for (size_t i = layers->n; i-- > limits->keep;) {
-		have = layer_at(layers, i)->level == level ? have + 1 : 0;
+		const struct layer *l = layer_at(layers, i);
+		have = l->level == level && !l->has_numbers ? have + 1 : 0;
 		if (have == limits->run) {
 			*from = i;
 			return true;
@@ -53,7 +54,10 @@ bool chain_choose(const struct vec *layers, const struct chain_limits *limits, s
 	for (unsigned int level = 0; level <= highest; level++)
 		if (choose_level(layers, limits, level, from))
 			return true;
-	/* Levels in disorder, so that no run is long enough: any will do. */
+	/*
+	 * Levels in disorder, or too many layers with numbers in them, so that
+	 * no run is long enough: any will do.
+	 */
 	*from = limits->keep;
 	return layers->n > PARTS * limits->most;
 }
@@ -91,9 +95,13 @@ static bool same_layer(const struct layer *a, const struct layer *b)
 	return a == b || !strcmp(a->id, b->id);
 }
 
+/*
+ * Not with its newest layer: what lies beside that one (sandbox/keep.h) is the
+ * stack's, too, and its inodes have the numbers of what was open.
+ */
 static bool find_run(const struct vec *layers, const struct vec *run, size_t *at)
 {
-	for (size_t i = 0; i + run->n <= layers->n; i++) {
+	for (size_t i = 1; i + run->n <= layers->n; i++) {
 		size_t k = 0;
 		while (k < run->n && same_layer(layer_at(layers, i + k), layer_at(run, k)))
 			k++;

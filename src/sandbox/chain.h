@@ -9,8 +9,10 @@
  *	0 0 0 0 0 0 0 0  0 0 0 0 0 0 0 0 0 | 1 1 2	the level of each layer
  *	\____ kept ____/   \_____ run ___/
  *
- * Whatever stack contains the whole run gets the merged layer in its place. A
- * checkpoint in the middle of the run keeps its own layers.
+ * Whatever stack contains the whole run below its newest layer gets the merged
+ * layer in its place. A checkpoint in the middle of the run keeps its own layers.
+ * A layer whose inodes give held files their numbers (keep.h) is left out, until
+ * the stack is three times as long as it should be.
  */
 #pragma once
 

@@ -10,6 +10,7 @@
 #include <sys/statvfs.h>
 
 #include "sandbox/fs_internal.h"
+#include "sandbox/keep.h"
 #include "sandbox/overlay.h"
 #include "sandbox/swap.h"
 #include "sys/file.h"
@@ -22,6 +23,8 @@ struct cut_mount {
 	struct vec seen;     /* new upper as it begins */
 	struct vec old_seen; /* put back by fs_uncut() */
 	struct vec old_links;
+	struct vec old_kept;
+	size_t old_kept_layers;
 	bool old_racy;
 	uint64_t next_id;
 };
@@ -45,6 +48,7 @@ void fs_undo_free(struct fs_undo *u)
 		carry_seen_deinit(&cm->seen);
 		carry_seen_deinit(&cm->old_seen);
 		carry_links_deinit(&cm->old_links);
+		keep_files_deinit(&cm->old_kept);
 	}
 	vec_deinit(&u->mounts);
 	swap_deinit(&u->swap);
@@ -73,7 +77,8 @@ static int stage_choose(void *ctx, struct err *e)
 		cm->seen = VEC_INIT(struct carry_seen);
 		cm->old_seen = VEC_INIT(struct carry_seen);
 		cm->old_links = VEC_INIT(struct carry_links);
-		carry_init(&cm->carry, m->upper->fs_fd, -1,
+		cm->old_kept = VEC_INIT(struct keep_file);
+		carry_init(&cm->carry, m->upper, -1,
 			   overlay_xattr_prefix(u->tree->userxattr));
 		int r = fs_mount_prepare(u->tree, m, e);
 		if (r)
@@ -87,9 +92,13 @@ static int carry_mount(struct fs_undo *u, struct cut_mount *cm, struct err *e)
 {
 	struct fs_mount *m = mount_of(u, cm);
 	int r = carry_links(&cm->carry, &m->scan, e);
-	for (size_t i = 0; r == 0 && i < u->cut->n_carry; i++)
-		if (u->cut->carry[i].mount == cm->index)
-			r = carry_file(&cm->carry, u->cut->carry[i].path, e);
+	for (size_t i = 0; r == 0 && i < u->cut->n_carry; i++) {
+		struct carry_want *want = &u->cut->carry[i];
+		if (want->mount == cm->index)
+			r = keep_choose(&cm->carry, m, want->path, &want->moved, e);
+	}
+	if (r == 0)
+		r = keep_raise(&cm->carry, m->next_fd, e);
 	return r ? r : carry_finish(&cm->carry, e);
 }
 
@@ -228,12 +237,21 @@ static void rotate(struct fs_undo *u, struct cut_mount *cm)
 	cm->old_links = m->links;
 	m->links = cm->carry.links;
 	cm->carry.links = VEC_INIT(struct carry_links);
+	cm->old_kept = m->kept;
+	m->kept = cm->carry.kept;
+	cm->old_kept_layers = m->kept_layers;
+	m->kept_layers = m->layers.n;
+	cm->carry.kept = VEC_INIT(struct keep_file);
 }
 
 /* The other way round; the next overlay and upper are lost. */
 static void rotate_back(struct fs_undo *u, struct cut_mount *cm)
 {
 	struct fs_mount *m = mount_of(u, cm);
+	keep_files_deinit(&m->kept);
+	m->kept = cm->old_kept;
+	m->kept_layers = cm->old_kept_layers;
+	cm->old_kept = VEC_INIT(struct keep_file);
 	cleanup_fd(&m->mnt_fd);
 	layer_discard(u->tree->store, m->upper);
 	m->mnt_fd = take_fd(&m->old_fd);

@@ -41,6 +41,14 @@ void diff_deinit(struct vec *files)
 	vec_deinit(files);
 }
 
+/* What lies over the layers of a checkpoint: sandbox/keep.h. A live upper has it. */
+static int open_aside(const struct side *s)
+{
+	if (s->top || !s->layers->n)
+		return -ENOENT;
+	return layer_aside(*(struct layer **)vec_at(s->layers, 0), false);
+}
+
 /* A read-only overlay of that state, or the base itself where it has no layer. */
 static int open_view(const struct side *s, bool userxattr, struct err *e)
 {
@@ -48,10 +56,16 @@ static int open_view(const struct side *s, bool userxattr, struct err *e)
 	if (base < 0)
 		return err_set(e, -base, "cannot open the base directory '%s': %s", s->source,
 			       strerror(-base));
-	int fds[OVERLAY_LOWERS_MAX + 3];
+	int fds[OVERLAY_LOWERS_MAX + 4];
 	size_t n = 0;
-	if (s->layers->n > OVERLAY_LOWERS_MAX - 3)
+	if (s->layers->n > OVERLAY_LOWERS_MAX - 4)
 		return err_set(e, E2BIG, "too many layers to compare");
+	scoped_fd int aside = open_aside(s);
+	if (aside < 0 && aside != -ENOENT)
+		return err_set(e, -aside, "cannot open what lies beside a layer: %s",
+			       strerror(-aside));
+	if (aside >= 0)
+		fds[n++] = aside;
 	if (s->top)
 		fds[n++] = s->top->fs_fd;
 	vec_each(struct layer *, l, s->layers) fds[n++] = (*l)->fs_fd;
@@ -90,22 +104,11 @@ static bool has_layer(const struct side *s, const struct layer *wanted)
 /* The directory hides, or stands for another of, what lies below this layer. */
 static int replaces_lower(const struct compare *c, const struct tree_entry *entry, bool *deep)
 {
-	static const char *const mark[] = {"opaque", "redirect"};
 	scoped_fd int fd =
 		sys_openat(entry->dir_fd, entry->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-	if (fd < 0)
-		return fd;
-	for (size_t i = 0; i < 2; i++) {
-		char name[64], value[8];
-		snprintf(name, sizeof(name), "%s%s", c->prefix, mark[i]);
-		ssize_t n = sys_fgetxattr(fd, name, value, sizeof(value));
-		/* ERANGE: a redirect longer than what we look at. */
-		if (n >= 0 || n == -ERANGE)
-			*deep = true;
-		else if (n != -ENODATA && n != -EOPNOTSUPP)
-			return (int)n;
-	}
-	return 0;
+	int r = fd < 0 ? fd : overlay_dir_replaces(fd, c->prefix);
+	*deep |= r == 1;
+	return r < 0 ? r : 0;
 }
 
 static int touch(void *ctx, const struct tree_entry *entry)
@@ -358,7 +361,10 @@ static int touch_layers(struct compare *c, const struct side *from, const struct
 		r = tree_walk(from->top->fs_fd, touch, c);
 	vec_each(struct layer *, l, from->layers) if (r == 0 && !has_layer(other, *l)) r =
 		tree_walk((*l)->fs_fd, touch, c);
-	return r;
+	scoped_fd int aside = r ? -ENOENT : open_aside(from);
+	if (aside == -ENOENT)
+		return r;
+	return aside < 0 ? aside : tree_walk(aside, touch, c);
 }
 
 static int compare_sides(const char *target, const struct side *a, const struct side *b,

@@ -11,6 +11,7 @@
 
 #include "image/image.h"
 #include "sandbox/fs_internal.h"
+#include "sandbox/keep.h"
 #include "sandbox/overlay.h"
 #include "sandbox/spares.h"
 #include "sandbox/spec.h"
@@ -204,12 +205,18 @@ static int first_upper(struct fs_tree *t, struct fs_mount *m, struct err *e)
 	if (r)
 		return fs_fail(e, r, "make the first layer of", m->target);
 	struct carry c;
-	carry_init(&c, newest ? newest->fs_fd : -1, m->upper->fs_fd, prefix);
+	carry_init(&c, newest, m->upper->fs_fd, prefix);
 	if (newest && m->links.n)
 		r = carry_rebuild(&c, &m->links, e);
+	if (newest && r == 0)
+		r = keep_choose_all(&c, e);
 	if (r == 0)
 		r = m->mnt_fd = build(t, m, NULL, m->upper, e);
 	if (r >= 0)
+		r = keep_raise(&c, m->mnt_fd, e);
+	if (r == 0 && c.kept.n)
+		r = carry_finish(&c, e);
+	if (r == 0)
 		r = sys_mnt_id(m->mnt_fd, &m->mnt_id);
 	m->fine = fine_grained(m->upper->dir_fd);
 	struct statfs fs;
@@ -219,6 +226,9 @@ static int first_upper(struct fs_tree *t, struct fs_mount *m, struct err *e)
 		r = carry_record(&c, &seen, e);
 	if (r == 0)
 		fs_mount_take_seen(m, &seen, false);
+	m->kept = c.kept;
+	m->kept_layers = m->layers.n;
+	c.kept = VEC_INIT(struct keep_file);
 	carry_deinit(&c);
 	return r;
 }
@@ -241,6 +251,7 @@ static struct fs_mount *add_mount(struct fs_tree *t, const char *target, const c
 		.retired = VEC_INIT(struct layer *),
 		.seen = VEC_INIT(struct carry_seen),
 		.links = VEC_INIT(struct carry_links),
+		.kept = VEC_INIT(struct keep_file),
 		.scan = SCAN_INIT,
 	};
 	return m->target && m->source ? m : NULL;
@@ -338,6 +349,7 @@ int fs_tree_new(struct store *store, struct fs_spares *spares, const char *root,
 
 void fs_mount_deinit(struct store *store, struct fs_mount *m)
 {
+	keep_files_deinit(&m->kept);
 	cleanup_fd(&m->old_fd);
 	cleanup_fd(&m->mnt_fd);
 	cleanup_fd(&m->keep_fd);

@@ -58,6 +58,8 @@ struct fs_mount {
 	struct vec seen;          /* struct carry_seen: upper as it began */
 	bool racy;                /* changes cannot be told by that record */
 	struct vec links;         /* struct carry_links in the upper as it began */
+	struct vec kept;          /* struct keep_file of the live overlay */
+	size_t kept_layers;       /* layers.n when that overlay was built */
 	struct scan scan;         /* of the upper, as of the last fs_prepare() */
 	bool fine;                /* every change there has a ctime of its own */
 	bool silent;              /* ... but writing to a mapping has none: tmpfs */
@@ -133,7 +135,7 @@ struct fs_cut_stats {
 
 struct fs_cut {
 	int mntns_fd; /* the incarnation's mount namespace */
-	const struct carry_want *carry;
+	struct carry_want *carry;  /* files that processes have open or mapped shared */
 	size_t n_carry;
 	bool writers;              /* as for fs_is_clean() */
 	struct fs_cut_stats stats; /* out */
@@ -144,7 +146,9 @@ struct fs_cut {
  * overlay, inside the live mount namespace. All processes frozen. On success
  * *out has the checkpoint's files (freed with fs_snapshot_deinit()), live
  * descriptors on old_mnt_id can be re-homed to mnt_fd, and either
- * fs_settle() or fs_uncut() must follow before the processes run.
+ * fs_settle() or fs_uncut() must follow before the processes run. Descriptors
+ * and shared mappings of what carry says was moved must be: the inode they
+ * have is the checkpoint's now.
  * On failure nothing has changed; only e->broken says otherwise.
  */
 must_check int fs_cut(struct fs_tree *t, struct fs_cut *cut, struct fs_snapshot *out,

@@ -20,6 +20,22 @@ const char *overlay_xattr_prefix(bool userxattr)
 	return userxattr ? "user.overlay." : "trusted.overlay.";
 }
 
+int overlay_dir_replaces(int dir_fd, const char *prefix)
+{
+	static const char *const mark[] = {"opaque", "redirect"};
+	for (size_t i = 0; i < 2; i++) {
+		char name[64], value[8];
+		snprintf(name, sizeof(name), "%s%s", prefix, mark[i]);
+		ssize_t n = sys_fgetxattr(dir_fd, name, value, sizeof(value));
+		/* ERANGE: a redirect longer than what we look at. */
+		if (n >= 0 || n == -ERANGE)
+			return 1;
+		if (n != -ENODATA && n != -EOPNOTSUPP)
+			return (int)n;
+	}
+	return 0;
+}
+
 /* No directory twice: the kernel would say ELOOP, and not which. */
 static int check_layers(const struct overlay *o, struct err *e)
 {

@@ -46,3 +46,9 @@ must_check int overlay_build(const struct overlay *o, struct err *e);
 
 /* "trusted.overlay." or "user.overlay.": the kernel's marks in a layer. */
 const char *overlay_xattr_prefix(bool userxattr);
+
+/*
+ * 1: this directory of a layer hides what lies below the layer, or stands for
+ * another one there. 0: it merges with what has its name.
+ */
+must_check int overlay_dir_replaces(int dir_fd, const char *prefix);

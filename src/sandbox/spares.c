@@ -92,8 +92,11 @@ void fs_tree_recycle(struct fs_tree *t)
 		return;
 	for (size_t i = t->mounts.n; i-- > 0;) {
 		struct fs_mount *m = vec_at(&t->mounts, i);
-		/* Its layers were merged: the next one is shorter. */
-		if (m->keep_fd < 0 || m->retired.n || !fs_mount_is_clean(m, false))
+		/*
+		 * Its layers were merged: the next one is shorter. Or it has
+		 * files of its own, which may have been mapped.
+		 */
+		if (m->keep_fd < 0 || m->retired.n || m->kept.n || !fs_mount_is_clean(m, false))
 			continue;
 		if (t->spares->mounts.n == SPARES_MAX)
 			drop(t->spares, 0);

@@ -128,6 +128,20 @@ void layer_unref(struct layer *l)
 	free(l);
 }
 
+int layer_aside(const struct layer *l, bool create)
+{
+	int r = create ? sys_mkdirat(l->dir_fd, "aside", 0755) : 0;
+	if (r && r != -EEXIST)
+		return r;
+	return sys_openat(l->dir_fd, "aside", DIR_FLAGS, 0);
+}
+
+int layer_aside_remove(const struct layer *l)
+{
+	int r = sys_unlinkat(l->dir_fd, "aside", AT_REMOVEDIR);
+	return r == -ENOENT ? 0 : r;
+}
+
 void layer_seal(struct layer *l)
 {
 	cleanup_fd(&l->work_fd);
@@ -209,6 +223,9 @@ int layer_disk_bytes(const struct layer *l, uint64_t *bytes, struct err *e)
 {
 	struct disk d = {.seen = VEC_INIT(uint64_t)};
 	int r = tree_walk(l->fs_fd, disk_add, &d);
+	scoped_fd int aside = r ? -1 : layer_aside(l, false);
+	if (r == 0 && aside != -ENOENT)
+		r = aside < 0 ? aside : tree_walk(aside, disk_add, &d);
 	vec_deinit(&d.seen);
 	if (r)
 		return store_fail(e, r, "cannot measure layer '%s'", l->id);

@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "store/store.h"
@@ -26,6 +27,7 @@ struct layer {
 	int dir_fd;  /* layers/<id>; has the lock */
 	int fs_fd;   /* its files */
 	int work_fd; /* overlayfs' work directory; SEALED: -1 */
+	bool has_numbers;    /* of files held later: sandbox/keep.h. Not to be merged */
 	unsigned int level; /* 0: an upper; merged of layers one below */
 	struct layer_sum sum; /* of a SEALED one, once somebody asked */
 };
@@ -38,6 +40,16 @@ must_check int layer_open(struct store *s, const char *id, struct layer **out, s
 
 struct layer *layer_ref(struct layer *l);
 void layer_unref(struct layer *l); /* takes NULL */
+
+/*
+ * The tree of files that lie beside the layer's own: sandbox/keep.h says what
+ * it is for. Returns a new descriptor; -ENOENT: create is false, and there is
+ * none.
+ */
+must_check int layer_aside(const struct layer *l, bool create);
+
+/* Remove that tree, empty as it is again. */
+must_check int layer_aside_remove(const struct layer *l);
 
 /* No more writing. Idempotent; cheap: nothing is synced. */
 void layer_seal(struct layer *l);

@@ -196,3 +196,44 @@ TEST(replaced_and_renamed_directories, .timeout_s = 60)
 {
 	fsbox_each(replaced);
 }
+
+/* A file that was held at several checkpoints is not in the layers alone. */
+static void held(struct fsbox *b)
+{
+	struct run r, twin;
+	struct fs_snapshot one, two, three, four;
+	begin(&r, b, NULL);
+	struct guest *g = &r.guest;
+	t_ok(guest_put(g, "/data/open", "one"));
+	cut(&r, &one);
+	t_ok(guest_put(g, "/data/open", "two"));
+	t_ok(guest_chmod(g, "/data", 0711));
+	cut(&r, &two);
+	t_ok(guest_put(g, "/data/other", "o"));
+	cut(&r, &three);
+	expect_between(&one, &two, "M/data M/data/open");
+	expect_between(&two, &one, "M/data M/data/open");
+	expect_between(&two, &three, "A/data/other");
+	expect_between(&one, &three, "M/data M/data/open A/data/other");
+	expect_live(&three, r.tree, "");
+	expect_live(&one, r.tree, "M/data M/data/open A/data/other");
+	begin(&twin, b, &two);
+	expect_live(&two, twin.tree, "");
+	expect_live(&one, twin.tree, "M/data M/data/open");
+	t_ok(guest_put(&twin.guest, "/data/open", "four"));
+	cut(&twin, &four);
+	expect_between(&two, &four, "M/data/open");
+	expect_between(&three, &four, "M/data/open D/data/other");
+	t_ok(guest_unlink(g, "/data/open"));
+	expect_live(&three, r.tree, "D/data/open");
+	end(&twin);
+	fs_snapshot_deinit(&one);
+	fs_snapshot_deinit(&two);
+	fs_snapshot_deinit(&three);
+	fs_snapshot_deinit(&four);
+	end(&r);
+}
+TEST(files_beside_a_layer_are_compared, .timeout_s = 60)
+{
+	fsbox_each(held);
+}

@@ -51,7 +51,14 @@ static struct fs_cut cut(struct run *r, const char *name, struct fs_snapshot *ou
 	return c;
 }
 
-static void carried_file_goes_on(struct fsbox *b)
+/* What a checkpoint does for its processes: open the file in the new overlay. */
+static void rehome(struct guest *g, int slot, const char *path)
+{
+	t_ok(guest_close(g, slot));
+	t_ok(guest_open(g, slot, path, O_RDWR | O_APPEND));
+}
+
+static void held_file_goes_on(struct fsbox *b)
 {
 	struct run r;
 	struct fs_snapshot s;
@@ -65,9 +72,11 @@ static void carried_file_goes_on(struct fsbox *b)
 	t_ok(guest_open(g, 2, "/data/new/map", O_RDWR | O_CREAT));
 	t_ok(guest_write(g, 2, "xxxx"));
 	t_ok(guest_map(g, 2));
+	t_ok(guest_poke(g, 2, "z"));
 	t_ok(guest_open(g, 3, "/data/low.txt", O_RDWR));
 	t_ok(guest_write(g, 3, "LOW"));
-	uint64_t ino = guest_fd_ino(g, 1), low_ino = guest_fd_ino(g, 3);
+	uint64_t ino = guest_fd_ino(g, 1), map_ino = guest_fd_ino(g, 2);
+	uint64_t low_ino = guest_fd_ino(g, 3);
 	static const char *const names[] = {"data/new/log", "data/new/map",      "data/low.txt",
 					    "data/new/log", "data/sub/deep.txt", "no/such"};
 	struct err e = ERR_INIT;
@@ -77,7 +86,11 @@ static void carried_file_goes_on(struct fsbox *b)
 	t_eq(c.stats.mounts, 1);
 	t_eq(c.stats.carried, 3);
 	t_eq(c.stats.reflinked, strcmp(b->fs, "xfs") ? 0 : 3);
-	/* Old descriptors, mappings and new opens are one file. */
+	rehome(g, 1, "/data/new/log");
+	rehome(g, 2, "/data/new/map");
+	t_ok(guest_map(g, 2));
+	rehome(g, 3, "/data/low.txt");
+	/* Descriptors, mappings and new opens are one file. */
 	t_ok(guest_write(g, 1, "two"));
 	t_ok(guest_poke(g, 2, "yy"));
 	t_ok(guest_write(g, 3, "!"));
@@ -85,13 +98,8 @@ static void carried_file_goes_on(struct fsbox *b)
 	t_str_eq(guest_get(g, "/data/new/map"), "yyxx");
 	t_str_eq(guest_get(g, "/data/low.txt"), "LOW!");
 	t_eq(guest_ino(g, "/data/new/log"), ino);
-	/*
-	 * Of a file that came from the base, only as real root: without
-	 * CAP_DAC_READ_SEARCH in the initial namespace overlayfs keeps no
-	 * origin, and the number becomes the copy's at the first cut.
-	 */
-	if (!b->userns)
-		t_eq(guest_ino(g, "/data/low.txt"), low_ino);
+	t_eq(guest_ino(g, "/data/new/map"), map_ino);
+	t_eq(guest_ino(g, "/data/low.txt"), low_ino);
 	t_eq(guest_root_id(g), ((struct fs_mount *)vec_at(&r.tree->mounts, 0))->mnt_id);
 	/* What was mounted inside still is. */
 	t_eq(guest_mounts(g), mounts);
@@ -99,14 +107,156 @@ static void carried_file_goes_on(struct fsbox *b)
 	t_assert(guest_exists(g, "/dev/pts"));
 	/* And the frozen layer has what was there. */
 	t_str_eq(snapshot_get(b, &s, "/data/new/log"), "one");
-	t_str_eq(snapshot_get(b, &s, "/data/new/map"), "xxxx");
+	t_str_eq(snapshot_get(b, &s, "/data/new/map"), "zxxx");
 	t_str_eq(snapshot_get(b, &s, "/data/low.txt"), "LOW");
 	fs_snapshot_deinit(&s);
 	end(&r);
 }
 TEST(cut_keeps_open_files_and_freezes_copies, .timeout_s = 60)
 {
-	fsbox_each(carried_file_goes_on);
+	fsbox_each(held_file_goes_on);
+}
+
+static uint64_t tree_ino(const struct fs_tree *t, const char *path)
+{
+	struct stat st;
+	struct fs_mount *m = vec_at(&t->mounts, 0);
+	t_sys(fstatat(m->mnt_fd, path, &st, 0));
+	return st.st_ino;
+}
+
+/* A tree over s has the files with these contents and numbers. */
+static void check_numbers(struct fsbox *b, const struct fs_snapshot *s, const char *text,
+			  const uint64_t ino[3])
+{
+	static const char *const path[] = {"data/log", "data/low.txt", "data/sub/deep.txt"};
+	struct run twin[2];
+	begin(&twin[0], b, s);
+	begin(&twin[1], b, s);
+	for (int i = 0; i < 2; i++) {
+		struct guest *g = &twin[i].guest;
+		char name[64];
+		for (int k = 0; k < 3; k++) {
+			t_eq(tree_ino(twin[i].tree, path[k]), ino[k]);
+			snprintf(name, sizeof(name), "/%s", path[k]);
+			t_ok(guest_open(g, k, name, O_RDWR | O_APPEND));
+			t_str_eq(guest_get(g, name), k == 0 ? text : k == 1 ? "low!" : "deep");
+			t_ok(guest_write(g, k, "?"));
+			t_eq(guest_ino(g, name), ino[k]);
+		}
+	}
+	end(&twin[0]);
+	/* One of them goes on, and has a twin of its own. */
+	struct fs_snapshot next;
+	struct guest *g = &twin[1].guest;
+	char more[FSBOX_TEXT];
+	for (int i = 0; i < 2; i++) {
+		static const char *const names[] = {"data/log", "data/low.txt",
+						    "data/sub/deep.txt"};
+		struct err e = ERR_INIT;
+		struct fs_cut c;
+		t_ok_e(try_cut(&twin[1], names, 3, &c, &next, &e), &e);
+		t_ok_e(fs_settle(twin[1].tree, g->mntns_fd, &e), &e);
+		rehome(g, 0, "/data/log");
+		t_eq(guest_ino(g, "/data/log"), ino[0]);
+		t_eq(guest_ino(g, "/data/sub/deep.txt"), ino[2]);
+		snprintf(more, sizeof(more), "%s?", text);
+		t_str_eq(snapshot_get(b, &next, "/data/log"), more);
+		t_str_eq(snapshot_get(b, &next, "/data/low.txt"), "low!?");
+		fs_snapshot_deinit(&next);
+	}
+	end(&twin[1]);
+}
+
+static void numbers(struct fsbox *b)
+{
+	enum { CUTS = 4 };
+	static const char *const names[] = {"data/log", "data/low.txt", "data/sub/deep.txt"};
+	struct run r;
+	struct fs_snapshot s[CUTS];
+	struct err e = ERR_INIT;
+	struct fs_cut c;
+	char text[CUTS + 1] = "";
+	begin(&r, b, NULL);
+	struct guest *g = &r.guest;
+	t_ok(guest_open(g, 0, "/data/log", O_RDWR | O_CREAT | O_APPEND));
+	t_ok(guest_open(g, 1, "/data/low.txt", O_RDWR | O_APPEND));
+	t_ok(guest_write(g, 1, "!"));
+	/* Not copied up: it is nobody's business. */
+	t_ok(guest_open(g, 2, "/data/sub/deep.txt", O_RDONLY));
+	uint64_t ino[] = {guest_fd_ino(g, 0), guest_fd_ino(g, 1), guest_fd_ino(g, 2)};
+	for (int i = 0; i < CUTS; i++) {
+		text[i] = (char)('a' + i);
+		t_ok(guest_write(g, 0, text + i));
+		t_ok_e(try_cut(&r, names, 3, &c, &s[i], &e), &e);
+		if (i == 1) { /* taken back, and once more */
+			t_ok_e(fs_uncut(r.tree, g->mntns_fd, &e), &e);
+			fs_snapshot_deinit(&s[i]);
+			t_str_eq(guest_get(g, "/data/log"), text);
+			t_eq(guest_ino(g, "/data/log"), ino[0]);
+			t_ok_e(try_cut(&r, names, 3, &c, &s[i], &e), &e);
+		}
+		t_ok_e(fs_settle(r.tree, g->mntns_fd, &e), &e);
+		rehome(g, 0, "/data/log");
+		rehome(g, 1, "/data/low.txt");
+		t_eq(guest_ino(g, "/data/log"), ino[0]);
+		t_eq(guest_fd_ino(g, 0), ino[0]);
+		t_eq(guest_ino(g, "/data/low.txt"), ino[1]);
+	}
+	for (int i = CUTS - 1; i >= 0; i--) {
+		text[i + 1] = '\0';
+		check_numbers(b, &s[i], text, ino);
+		fs_snapshot_deinit(&s[i]);
+	}
+	end(&r);
+}
+TEST(numbers_survive_cuts_and_new_trees, .timeout_s = 60)
+{
+	fsbox_each(numbers);
+}
+
+/* Files whose number cannot be found again are carried: contents are right. */
+static void no_number(struct fsbox *b)
+{
+	static const char *const names[] = {"data/moved", "data/new/x", "data/log"};
+	struct run r;
+	struct fs_snapshot s;
+	struct err e = ERR_INIT;
+	struct fs_cut c;
+	begin(&r, b, NULL);
+	struct guest *g = &r.guest;
+	t_ok(guest_put(g, "/data/log", "log"));
+	t_ok(guest_mkdir(g, "/data/new"));
+	t_ok(guest_put(g, "/data/new/x", "x"));
+	t_ok_e(try_cut(&r, names + 1, 2, &c, &s, &e), &e);
+	t_ok_e(fs_settle(r.tree, g->mntns_fd, &e), &e);
+	fs_snapshot_deinit(&s);
+	/* One renamed and its name taken by another, one in a new directory. */
+	t_ok(guest_rename(g, "/data/log", "/data/moved"));
+	t_ok(guest_put(g, "/data/log", "new log"));
+	uint64_t ino = guest_ino(g, "/data/log");
+	t_ok(guest_rename(g, "/data/new/x", "/data/x"));
+	t_ok(guest_put(g, "/data/x", "y"));
+	t_sys(unlinkat(((struct fs_mount *)vec_at(&r.tree->mounts, 0))->mnt_fd, "data/new",
+		       AT_REMOVEDIR));
+	t_ok(guest_mkdir(g, "/data/new"));
+	t_ok(guest_rename(g, "/data/x", "/data/new/x"));
+	t_ok_e(try_cut(&r, names, 3, &c, &s, &e), &e);
+	t_eq(c.stats.carried, 3);
+	t_ok_e(fs_settle(r.tree, g->mntns_fd, &e), &e);
+	t_eq(guest_ino(g, "/data/log"), ino);
+	t_str_eq(guest_get(g, "/data/log"), "new log");
+	t_str_eq(guest_get(g, "/data/moved"), "log");
+	t_str_eq(guest_get(g, "/data/new/x"), "y");
+	t_str_eq(snapshot_get(b, &s, "/data/log"), "new log");
+	t_str_eq(snapshot_get(b, &s, "/data/moved"), "log");
+	t_str_eq(snapshot_get(b, &s, "/data/new/x"), "y");
+	fs_snapshot_deinit(&s);
+	end(&r);
+}
+TEST(files_without_a_number_are_carried, .timeout_s = 60)
+{
+	fsbox_each(no_number);
 }
 
 static void add_times(struct stage_times *sum, const struct stage_times *t)
@@ -155,6 +305,7 @@ static void forty(struct fsbox *b)
 		t_ok(guest_put(g, "/data/only", name));
 		struct fs_cut c = cut(&r, "data/log", &s[i]);
 		t_eq(c.stats.carried, 1);
+		rehome(g, 1, "/data/log");
 		add_times(&sum, &c.stats.times);
 		t_eq(guest_mounts(g), mounts);
 		t_eq(guest_ino(g, "/data/log"), ino);
@@ -201,6 +352,8 @@ static void clean(struct fsbox *b)
 	t_assert(!fs_is_clean(r.tree, true));
 	t_eq(cut(&r, "data/new", &s).stats.mounts, 1);
 	fs_snapshot_deinit(&s);
+	rehome(g, 1, "/data/new");
+	t_ok(guest_map(g, 1));
 	/* A store through the mapping leaves no trace: held files are a no. */
 	t_ok(guest_poke(g, 1, "new"));
 	t_ok(guest_close(g, 1));
@@ -492,7 +645,18 @@ static void check_live(struct run *r, int mounts)
 	t_assert(guest_exists(g, "/dev/pts"));
 }
 
-static const char *const sweep_carry[] = {"data/log"};
+/* One that was held before, and lies aside after; one that was not. */
+static const char *const sweep_carry[] = {"data/log", "data/fresh"};
+
+static void dirty_again(struct run *r)
+{
+	struct fs_snapshot s;
+	dirty(&r->guest);
+	cut(r, "data/log", &s);
+	fs_snapshot_deinit(&s);
+	dirty(&r->guest);
+	t_ok(guest_put(&r->guest, "/data/fresh", "fresh"));
+}
 
 static void sweep_cut(struct fsbox *b)
 {
@@ -503,15 +667,19 @@ static void sweep_cut(struct fsbox *b)
 	add_volumes(b);
 	begin(&r, b, NULL);
 	struct guest *g = &r.guest;
+	dirty_again(&r);
 	int mounts = guest_mounts(g);
 	int layers = count_entries(b, "layers");
-	dirty(g);
+	/* A cut lets go of the overlay before the last one, whatever comes of it. */
+	t_ok_e(try_cut(&r, sweep_carry, 2, &c, &s, &e), &e);
+	t_ok_e(fs_uncut(r.tree, g->mntns_fd, &e), &e);
+	fs_snapshot_deinit(&s);
 	int fds = count_fds();
 	unsigned n = 0, failed = 0;
 	for (;;) {
 		e = ERR_INIT;
 		sys_fault_arm(++n, EIO);
-		int got = try_cut(&r, sweep_carry, 1, &c, &s, &e);
+		int got = try_cut(&r, sweep_carry, 2, &c, &s, &e);
 		const char *fired = sys_fault_fired();
 		sys_fault_arm(0, 0);
 		if (got == 0 && !fired)
@@ -549,11 +717,11 @@ static void sweep_uncut(struct fsbox *b)
 	add_volumes(b);
 	begin(&r, b, NULL);
 	struct guest *g = &r.guest;
+	dirty_again(&r);
 	int mounts = guest_mounts(g), fds = 0;
-	dirty(g);
 	const char *fired = "";
 	for (unsigned n = 1; fired; n++) {
-		t_ok_e(try_cut(&r, sweep_carry, 1, &c, &s, &e), &e);
+		t_ok_e(try_cut(&r, sweep_carry, 2, &c, &s, &e), &e);
 		/* Written through the new overlay: lost, as it must be. */
 		sys_fault_arm(n, EIO);
 		int got = fs_uncut(r.tree, g->mntns_fd, &e);
@@ -571,7 +739,7 @@ static void sweep_uncut(struct fsbox *b)
 	/* The same for what makes it stand. */
 	for (unsigned n = 1; n < 40; n++) {
 		t_ok(guest_put(g, "/vol/v.txt", "vol"));
-		t_ok_e(try_cut(&r, sweep_carry, 1, &c, &s, &e), &e);
+		t_ok_e(try_cut(&r, sweep_carry, 2, &c, &s, &e), &e);
 		sys_fault_arm(n, EIO);
 		t_ok_e(fs_settle(r.tree, g->mntns_fd, &e), &e);
 		sys_fault_arm(0, 0);
@@ -592,7 +760,7 @@ static void sweep_new(struct fsbox *b)
 	struct err e = ERR_INIT;
 	add_volumes(b);
 	begin(&r, b, NULL);
-	dirty(&r.guest);
+	dirty_again(&r);
 	cut(&r, "data/log", &s);
 	int layers = count_entries(b, "layers"), fds = count_fds();
 	const char *fired = "";
