@@ -105,6 +105,7 @@ struct commands *commands_new(const struct commands_events *events)
 		return NULL;
 	t->events = *events;
 	t->all = VEC_INIT(struct command *);
+	t->late = VEC_INIT(int);
 	t->next_id = 1;
 	t->init_fd = -1;
 	t->timer_fd = sys_timer_new();
@@ -126,6 +127,8 @@ void commands_free(struct commands *t)
 	vec_each (struct command *, c, &t->all)
 		command_free(*c);
 	vec_deinit(&t->all);
+	commands_close_late(t);
+	vec_deinit(&t->late);
 	cleanup_fd(&t->init_fd);
 	cleanup_fd(&t->timer_fd);
 	cleanup_fd(&t->epoll_fd);
@@ -332,6 +335,8 @@ void commands_arm_timer(struct commands *t)
 		if (due && (!first || due < first))
 			first = due;
 	}
+	if (t->late.n && (!first || t->late_ns < first))
+		first = t->late_ns;
 	if (t->is_quiet)
 		first = 1; /* in the past: there will be something to tell */
 	sys_timer_set(t->timer_fd, first);
@@ -404,6 +409,8 @@ static void serve_timer(struct commands *t)
 	uint64_t expirations;
 	(void)!read(t->timer_fd, &expirations, sizeof(expirations));
 	uint64_t now = clock_now_ns();
+	if (now >= t->late_ns)
+		commands_close_late(t);
 	for (size_t i = 0; i < t->all.n; i++) {
 		struct command *c = *(struct command **)vec_at(&t->all, i);
 		uint64_t due = due_ns(c);

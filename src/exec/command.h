@@ -265,7 +265,8 @@ struct command_end {
 /*
  * Bring the table to the saved state after a rollback: alive handles get their
  * ends (an open stream without one: -EINVAL), their logs go back, younger ones
- * become ROLLED_BACK. All or nothing. Attach the new init first.
+ * become ROLLED_BACK. All or nothing. Attach the new init first. Terminals of
+ * the past are closed a moment later: kill their processes right after this.
  */
 must_check int commands_restore(struct commands *t, const struct commands_saved *s,
 				const struct command_end *ends, size_t n_ends, struct err *e);

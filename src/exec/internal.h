@@ -35,6 +35,9 @@ struct commands {
 	unsigned int busy;            /* depth of callbacks: nothing is freed */
 	bool is_quiet;                /* a freeze: events wait */
 	bool to_sweep;                /* forgotten handles may be freed */
+	struct vec late;              /* int: masters of terminals of the past, see
+				       * commands_restore() */
+	uint64_t late_ns;             /* when to close them */
 };
 
 /* Handles */
@@ -49,6 +52,9 @@ struct command *commands_lookup(const struct vec *handles, size_t n, uint64_t id
 
 /* Free forgotten handles that have nothing left to do. */
 void commands_sweep(struct commands *t);
+
+/* Close the terminals that a rollback has left open. */
+void commands_close_late(struct commands *t);
 
 /* Set the timer to the earliest deadline. */
 void commands_arm_timer(struct commands *t);

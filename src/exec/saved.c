@@ -8,6 +8,7 @@
  * pointers to handles stay good.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 
@@ -15,7 +16,10 @@
 #include "exec/internal.h"
 #include "sys/event.h"
 
-enum { SETTLE_NS = 1000000000 };
+enum {
+	SETTLE_NS = 1000000000,
+	LATE_NS = 100000000,	/* who was killed is dead by then */
+};
 
 void commands_drain(struct commands *t)
 {
@@ -243,8 +247,25 @@ static void restore_undo(struct restoring *r)
 	}
 }
 
+void commands_close_late(struct commands *t)
+{
+	vec_each (int, fd, &t->late)
+		cleanup_fd(fd);
+	t->late.n = 0;
+}
+
+/* Who is about to be killed must not hear before that its terminal hung up. */
+static void keep_for_late(struct commands *t, struct stream *s)
+{
+	int copy = fcntl(s->fd, F_DUPFD_CLOEXEC, 3);
+	if (copy >= 0)
+		*(int *)vec_add(&t->late) = copy;
+}
+
 static void close_ends(struct commands *t, struct command *c)
 {
+	if (c->is_tty && c->stream[STREAM_STDOUT].fd >= 0)
+		keep_for_late(t, &c->stream[STREAM_STDOUT]);
 	for (int i = 0; i < STREAMS; i++)
 		if (c->stream[i].fd >= 0)
 			stream_close(t, c, i);
@@ -314,6 +335,7 @@ static void restore_commit(struct restoring *r)
 	if (t->next_id < r->saved->next_id)
 		t->next_id = r->saved->next_id;
 	roll_back_unknown(t, r->saved);
+	t->late_ns = clock_now_ns() + LATE_NS;
 	commands_arm_timer(t);
 	t->to_sweep = true;
 	t->busy--;
@@ -331,7 +353,8 @@ int commands_restore(struct commands *t, const struct commands_saved *s,
 		.fresh = VEC_INIT(struct command *),
 	};
 	int ret = 0;
-	if (vec_reserve(&t->all, t->all.n + s->commands.n))
+	if (vec_reserve(&t->all, t->all.n + s->commands.n) ||
+	    vec_reserve(&t->late, t->late.n + t->all.n))
 		ret = err_set(e, ENOMEM, "bring back the commands");
 	if (ret == 0)
 		ret = restore_fresh(&r, e);

@@ -8,6 +8,7 @@ import pty
 import select
 import signal
 import struct
+import tempfile
 import termios
 import time
 
@@ -156,3 +157,22 @@ def the_last_words_of_a_terminal_are_heard(g: Ground) -> None:
         command = Terminal(g, "exec", "-T", "one", "--", "sh", "-c", "seq 300; echo last")
         command.until("300\r\nlast\r\n")
         equal(command.end(), 0)
+
+
+@test
+def nobody_hears_a_hangup_when_a_rollback_ends_it(g: Ground) -> None:
+    """The old shell would say so in a volume that a rollback leaves alone."""
+    with tempfile.TemporaryDirectory() as outside:
+        os.chmod(outside, 0o777)
+        g.create("one", "--volume", f"{outside}:/out:rw")
+        shell = Terminal(g, "exec", "-T", "one", "--", "/bin/bash", "--norc", "--noediting")
+        shell.type("trap 'echo hung up >> /out/heard' HUP; echo be''gin\n")
+        shell.until("begin\r\n")
+        equal(g.tool.run("checkpoint", "one").returncode, 0)
+        for _ in range(10):
+            shell.type("while :; do :; done\n")
+            shell.until("done\r\n")
+            equal(g.tool.run("rollback", "one").returncode, 0)
+        equal(os.listdir(outside), [])
+        shell.type("exit\n")
+        equal(shell.end(), 0)
