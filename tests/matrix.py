@@ -89,6 +89,8 @@ GUESTS = [
     Guest("rlimits"), Guest("scheduling"), Guest("membarrier"), Guest("credentials", root=True),
     Guest("sessions"), Guest("zombies"), Guest("tree_deep", core=True), Guest("daemon"),
     Guest("run_programs"), Guest("tty_pair", core=True), Guest("tty_session", core=True),
+    *kinds("mem_named", "memfd memfd-closed shm-named shm-named-closed shm shm-closed"),
+    Guest("mem_files"), Guest("python_pool", ["python_pool.py"]),
     *kinds("mem_locked", "ranges all future future-on-fault"),
     *kinds("sleep_left", "nanosleep poll absolute"),
     *kinds("blocked", "read write poll poll-timeout ppoll select pselect futex "
@@ -98,7 +100,7 @@ GUESTS = [
     Guest("sqlite-delete", ["sqlite_writer.py", "delete"]),
     Guest("sqlite-wal", ["sqlite_writer.py", "wal"]),
     Guest("git_tree", ["git_tree.sh"]),
-    *kinds("refused", "passcred inotify memfd tcp-waiting",
+    *kinds("refused", "passcred inotify memfd-huge tcp-waiting",
            refused=NOT_YET),
     Guest("own_seccomp", refused="its seccomp filter cannot be lifted by this user"),
 ]

@@ -8,6 +8,7 @@
 #include "checkpoint/take.h"
 #include "parts/ids.h"
 #include "parts/mapfile.h"
+#include "parts/memfs.h"
 #include "parts/shm.h"
 #include "parts/stagemap.h"
 #include "parts/threads.h"
@@ -123,23 +124,20 @@ static int count_entries(int root_fd, const char *path)
 /* What lies in memory file systems is in no layer. */
 static int look_memory_files(const struct take *t, struct err *e)
 {
-	const char *fixed[] = { "/dev/shm", "/dev/mqueue" };
-	size_t n_fixed = sizeof(fixed) / sizeof(fixed[0]);
-	const struct vec *tmpfs = &t->en->spec.tmpfs;
-	for (size_t i = 0; i < n_fixed + tmpfs->n; i++) {
-		const char *path = i < n_fixed ? fixed[i] :
-						 *(char **)vec_at(tmpfs, i - n_fixed);
-		int n = count_entries(t->in->root_fd, path);
-		if (n < 0)
-			return err_set(e, -n, "read %s: %s", path, strerror(-n));
-		if (n > 0) {
-			err_set(e, ENOTSUP, "cannot save the %d files in %s: it is in memory", n,
-				path);
-			err_path(e, path);
-			return err_remedy(e, "remove them, or use a directory on disk such as /tmp");
-		}
+	int n = count_entries(t->in->root_fd, "/dev/mqueue");
+	if (n < 0)
+		return err_set(e, -n, "read /dev/mqueue: %s", strerror(-n));
+	if (n > 0) {
+		err_set(e, ENOTSUP, "cannot save the %d POSIX message queues yet", n);
+		err_path(e, "/dev/mqueue");
+		return err_remedy(e, "remove them");
 	}
-	return 0;
+	struct tree_image *im = &t->next->image;
+	int r = memfs_save(im, t->in->root_fd, "/dev/shm", e);
+	vec_each(char *, path, &t->en->spec.tmpfs)
+		if (r == 0)
+			r = memfs_save(im, t->in->root_fd, *path, e);
+	return r;
 }
 
 int take_look(struct take *t, struct err *e)
@@ -177,6 +175,8 @@ int take_look(struct take *t, struct err *e)
 	r = files_look_end(&t->look, e);
 	if (r == 0)
 		r = tty_look_end(&t->look, e);
+	if (r == 0)
+		r = shm_find_files(&t->look, e);
 	if (r)
 		return r;
 	if (im->files.n + im->procs.n > IMAGE_FILES_MAX)

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "parts/kind.h"
+#include "parts/memfs.h"
 #include "parts/stagemap.h"
 
 void image_init(struct tree_image *im)
@@ -14,6 +15,7 @@ void image_init(struct tree_image *im)
 		.pipes = VEC_INIT(struct image_pipe),
 		.ttys = VEC_INIT(struct image_tty),
 		.shms = VEC_INIT(struct image_shm),
+		.memfs = VEC_INIT(struct image_memfs),
 		.map_files = VEC_INIT(struct image_map_file),
 		.chunks = VEC_INIT(struct stage_chunk),
 	};
@@ -63,6 +65,8 @@ void image_deinit(struct tree_image *im)
 	vec_each(struct image_shm, s, &im->shms)
 		if (s->content_fd >= 0)
 			close(s->content_fd);
+	vec_each(struct image_memfs, m, &im->memfs)
+		memfs_deinit(m);
 	vec_each(struct image_map_file, m, &im->map_files)
 		free(m->path);
 	vec_deinit(&im->procs);
@@ -70,6 +74,7 @@ void image_deinit(struct tree_image *im)
 	vec_deinit(&im->pipes);
 	vec_deinit(&im->ttys);
 	vec_deinit(&im->shms);
+	vec_deinit(&im->memfs);
 	vec_deinit(&im->map_files);
 	vec_deinit(&im->chunks);
 }

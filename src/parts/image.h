@@ -199,6 +199,7 @@ enum image_file_kind {
 	FILE_FIFO = 5,		/* a named pipe of an overlay */
 	FILE_EVENTFD = 6,
 	FILE_TTY = 7,		/* an end of a terminal */
+	FILE_MEMFD = 8,		/* as UNLINKED; own: name and seals */
 	FILE_SIGNALFD = 10,
 	FILE_TIMERFD = 11,
 	FILE_EPOLL = 12,
@@ -278,11 +279,19 @@ struct image_tty {
 	uint64_t command;	/* handle that has the master; 0: none */
 };
 
+/* What lies in a memory file system: see memfs.h. */
+struct image_memfs {
+	char *path;		/* where it is mounted in the sandbox */
+	int dir_fd;		/* a tmpfs of ours, not attached */
+};
+
 /* A shared-memory object: its bytes at the checkpoint. */
 struct image_shm {
 	uint64_t dev, ino;
 	uint64_t bytes;		/* end of the farthest mapping */
 	int content_fd;		/* memfd, sparse; -1: not read yet */
+	int file;		/* image.files: the description whose bytes these
+				 * are, IMAGE_NONE: nobody has it open */
 	bool every_mapping;	/* while reading: holes cannot be seen */
 };
 
@@ -292,6 +301,7 @@ struct tree_image {
 	struct vec pipes;	/* struct image_pipe */
 	struct vec ttys;	/* struct image_tty */
 	struct vec shms;	/* struct image_shm */
+	struct vec memfs;	/* struct image_memfs */
 	struct vec map_files;	/* struct image_map_file */
 	struct vec chunks;	/* struct stage_chunk, see stagemap.h */
 	pid_t last_pid;		/* newest pid handed out */

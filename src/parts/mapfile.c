@@ -96,6 +96,11 @@ int mapfile_find_or_open(struct look *l, const struct image_proc *p, const struc
 				   "the mapped file %s cannot be opened again: %s", name,
 				   fd == -ESTALE ? "another file has its name now" :
 						   strerror(-fd));
+	/* the template's mapping would see what is written to it later */
+	int seals = strncmp(name, "/memfd:", 7) ? F_SEAL_WRITE : sys_fcntl(fd, F_GET_SEALS, 0);
+	if (seals < 0 || !(seals & F_SEAL_WRITE))
+		return look_refuse(e, p, -1, "a private mapping of a memfd that can be written (%s)",
+				   name);
 	return add(l, map->dev, map->ino, name, &fd, e);
 }
 

@@ -29,6 +29,12 @@ static bool starts_with(const char *s, const char *head)
 	return !strncmp(s, head, strlen(head));
 }
 
+static bool ends_with(const char *s, const char *tail)
+{
+	size_t n = strlen(s), k = strlen(tail);
+	return n >= k && !strcmp(s + n - k, tail);
+}
+
 /*
  * Whether a shared mapping may be made writable. smaps says so, but counts
  * pages on its way (0.3 ms): what the last checkpoint found is kept.
@@ -61,9 +67,6 @@ static int shared_file(struct look *l, const struct image_proc *p, const struct 
 	if (writable < 0)
 		return look_refuse(e, p, -1, "its mapping of %s: %s", name, strerror(-writable));
 	const struct part_mount *m = mapfile_mount(l, fp, map, name);
-	size_t len = strlen(name);
-	if (len > 10 && !strcmp(name + len - 10, " (deleted)"))
-		return look_refuse(e, p, -1, "a shared mapping of a deleted file (%s)", name);
 	struct image_file *f = vec_add(&l->image->files);
 	if (!f)
 		return err_set(e, ENOMEM, "out of memory");
@@ -90,7 +93,7 @@ static int classify(struct look *l, const struct image_proc *p, const struct fro
 	const char *name = procfs_map_name(&l->maps, map);
 	if (starts_with(name, "[vvar") || !strcmp(name, "[vdso]")) {
 		v->kind = VMA_VDSO;
-	} else if (map->shared && (starts_with(name, "/dev/zero") || starts_with(name, "/memfd:"))) {
+	} else if (map->shared && !starts_with(name, "/SYSV") && ends_with(name, " (deleted)")) {
 		v->kind = VMA_SHM;
 		return shm_look(l, p, fp, map, v, e);
 	} else if (map->shared && (starts_with(name, "/SYSV") || !starts_with(name, "/"))) {

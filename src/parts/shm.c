@@ -1,5 +1,7 @@
 /*
- * shm.c - shared anonymous memory.
+ * shm.c - shared memory without a name: anonymous, and mappings of memfds and
+ * deleted files. Where the tree has such a file open, the mapping is made of
+ * that description; where nobody has, it is anonymous afterwards.
  *
  * Fork cannot give an incarnation its own copy, so the bytes are kept beside
  * the template, in a sparse memfd, and copied into a fresh object each time:
@@ -39,16 +41,16 @@ static int find_or_add(struct look *l, const struct procfs_map *map)
 	struct image_shm *s = vec_add(&l->image->shms);
 	if (!s)
 		return -ENOMEM;
-	*s = (struct image_shm){ .dev = map->dev, .ino = map->ino, .content_fd = -1 };
+	*s = (struct image_shm){ .dev = map->dev,
+				 .ino = map->ino,
+				 .content_fd = -1,
+				 .file = IMAGE_NONE };
 	return (int)l->image->shms.n - 1;
 }
 
 int shm_look(struct look *l, const struct image_proc *p, const struct frozen_proc *fp,
 	     const struct procfs_map *map, struct image_vma *v, struct err *e)
 {
-	const char *name = procfs_map_name(&l->maps, map);
-	if (strncmp(name, "/dev/zero", 9))
-		return look_refuse(e, p, -1, "a mapping of a memfd (%s)", name);
 	int i = find_or_add(l, map);
 	if (i < 0)
 		return err_set(e, ENOMEM, "out of memory");
@@ -103,6 +105,62 @@ static int new_content(struct image_shm *s)
 {
 	s->content_fd = sys_memfd("mulligan-shm", 0);
 	return s->content_fd < 0 ? s->content_fd : sys_ftruncate(s->content_fd, s->bytes);
+}
+
+/* One more description of the file, for mappings alone. */
+static int add_mapped(struct look *l, int twin)
+{
+	struct image_file *f = vec_add(&l->image->files);
+	if (!f)
+		return -ENOMEM;
+	const struct image_file *of = image_file(l->image, twin);
+	*f = (struct image_file){ .kind = of->kind,
+				  .flags = memfd_is_sealed(of) ? O_RDONLY : O_RDWR,
+				  .mode = of->mode,
+				  .mount = IMAGE_NONE,
+				  .pipe = IMAGE_NONE,
+				  .content_fd = -1,
+				  .twin = twin,
+				  .path = strdup(of->path),
+				  .dev = of->dev,
+				  .ino = of->ino,
+				  .locks = VEC_INIT(struct image_lock) };
+	return f->path ? (int)l->image->files.n - 1 : -ENOMEM;
+}
+
+/* What v maps now: a file, or an object in the list without those. */
+static void place(const struct tree_image *im, struct image_vma *v)
+{
+	const struct image_shm *s = shm_at(im, v->object);
+	int before = 0;
+	if (s->file != IMAGE_NONE) {
+		v->kind = VMA_FILE_SHARED;
+		v->object = s->file;
+		return;
+	}
+	for (int i = 0; i < v->object; i++)
+		before += shm_at(im, i)->file != IMAGE_NONE;
+	v->object -= before;
+}
+
+int shm_find_files(struct look *l, struct err *e)
+{
+	vec_each(struct image_shm, s, &l->image->shms) {
+		int n = (int)l->image->files.n;
+		int twin = unlinked_find(l->image, s->dev, s->ino, n);
+		if (twin != IMAGE_NONE)
+			s->file = add_mapped(l, twin);
+		if (s->file == -ENOMEM)
+			return err_set(e, ENOMEM, "out of memory");
+	}
+	vec_each(struct image_proc, p, &l->image->procs)
+		vec_each(struct image_vma, v, &p->vmas)
+			if (v->kind == VMA_SHM)
+				place(l->image, v);
+	for (size_t i = l->image->shms.n; i-- > 0;)
+		if (shm_at(l->image, (int)i)->file != IMAGE_NONE)
+			vec_remove(&l->image->shms, i);
+	return 0;
 }
 
 int shm_read_all(struct look *l, struct err *e)

@@ -7,6 +7,12 @@
 must_check int shm_look(struct look *l, const struct image_proc *p, const struct frozen_proc *fp,
 			const struct procfs_map *map, struct image_vma *v, struct err *e);
 
+/*
+ * When all descriptors have been seen: mappings of files that somebody has
+ * open become mappings of those.
+ */
+must_check int shm_find_files(struct look *l, struct err *e);
+
 /* Read the objects' bytes, while everything is frozen. */
 must_check int shm_read_all(struct look *l, struct err *e);
 

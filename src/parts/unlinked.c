@@ -68,18 +68,25 @@ static bool is_unlinked(const struct kind_look *at, const struct image_file *f)
 	       strncmp(at->link, "/memfd:", 7) != 0;
 }
 
-static int look_unlinked(const struct kind_look *at, struct image_file *f, struct err *e)
+/* The description of the same file that has its bytes, or IMAGE_NONE. */
+int unlinked_find(const struct tree_image *im, uint64_t dev, uint64_t ino, int end)
+{
+	for (int i = 0; i < end; i++) {
+		const struct image_file *other = image_file(im, i);
+		if ((other->kind == FILE_UNLINKED || other->kind == FILE_MEMFD) &&
+		    other->ino == ino && other->dev == dev && other->twin == IMAGE_NONE)
+			return i;
+	}
+	return IMAGE_NONE;
+}
+
+int unlinked_look(const struct kind_look *at, struct image_file *f, struct err *e)
 {
 	struct look *l = at->l;
 	/* two descriptions of one unlinked file share its bytes */
-	for (int i = 0; i < at->file; i++) {
-		const struct image_file *other = image_file(l->image, i);
-		if (other->kind != FILE_UNLINKED || other->ino != f->ino || other->dev != f->dev ||
-		    other->twin != IMAGE_NONE)
-			continue;
-		f->twin = i;
+	f->twin = unlinked_find(l->image, f->dev, f->ino, at->file);
+	if (f->twin != IMAGE_NONE)
 		return 0;
-	}
 	char name[32];
 	snprintf(name, sizeof(name), "fd/%d", at->fd->fd);
 	scoped_fd int from = procfs_openat(l->procfs, at->fp->pid, 0, name, O_RDONLY | O_CLOEXEC);
@@ -97,8 +104,7 @@ static int look_unlinked(const struct kind_look *at, struct image_file *f, struc
 	return 0;
 }
 
-/* The file behind fd once more, as f had it. */
-static int open_again(int fd, const struct image_file *f)
+int unlinked_open_again(int fd, const struct image_file *f)
 {
 	scoped_fd int again = sys_reopen(fd, f->flags & (O_ACCMODE | O_APPEND | O_NONBLOCK));
 	if (again < 0)
@@ -110,7 +116,7 @@ static int open_again(int fd, const struct image_file *f)
 static int make_unlinked(struct files_open *o, const struct image_file *f)
 {
 	if (f->twin != IMAGE_NONE)
-		return open_again(*kind_fd(o, f->twin), f);
+		return unlinked_open_again(*kind_fd(o, f->twin), f);
 	scoped_fd int rw = kind_open_in_root(o, "/tmp", O_TMPFILE | O_RDWR);
 	if (rw < 0) {
 		/* no O_TMPFILE on this overlay (before 6.3): the image's own copy */
@@ -121,7 +127,7 @@ static int make_unlinked(struct files_open *o, const struct image_file *f)
 	int r = unlinked_copy(f->content_fd, rw);
 	if (r == 0)
 		r = sys_fchmod(rw, f->mode & 07777);
-	return r ? r : open_again(rw, f);
+	return r ? r : unlinked_open_again(rw, f);
 }
 
 static int open_unlinked(struct files_open *o, int file)
@@ -133,7 +139,7 @@ static int open_unlinked(struct files_open *o, int file)
 	return 0;
 }
 
-static void free_unlinked(struct image_file *f)
+void unlinked_free(struct image_file *f)
 {
 	cleanup_fd(&f->content_fd);
 }
@@ -141,7 +147,7 @@ static void free_unlinked(struct image_file *f)
 const struct file_kind kind_unlinked = {
 	.kind = FILE_UNLINKED,
 	.is = is_unlinked,
-	.look = look_unlinked,
+	.look = unlinked_look,
 	.open = open_unlinked,
-	.free = free_unlinked,
+	.free = unlinked_free,
 };

@@ -27,6 +27,7 @@
 #include <sys/syscall.h>
 
 #include "base/clock.h"
+#include "parts/memfs.h"
 #include "parts/sockets.h"
 #include "restore/pid1.h"
 #include "sys/fd.h"
@@ -269,7 +270,9 @@ static int run_open(void *ctx, struct err *e)
 					.root_fd = in->root_fd,
 					.pid1_pidfd = in->pid1_pidfd,
 					.born = b->born };
-	r = files_open_all(&b->files, e);
+	r = memfs_fill(b->image, in->root_fd, e);
+	if (r == 0)
+		r = files_open_all(&b->files, e);
 	if (r)
 		return r;
 	r = fill_gaps(&b->files.fds, in->root_fd);

@@ -1,0 +1,227 @@
+#include "parts/memfs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <linux/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "sys/file.h"
+#include "sys/inroot.h"
+#include "sys/mount.h"
+
+enum {
+	DEPTH_MAX = 100,	/* two descriptors a level */
+	FILES_MAX = 100000,
+};
+
+/* A file with several names, by the first one that was met. */
+struct linked {
+	ino_t ino;
+	char *path;		/* below the top */
+};
+
+struct copy {
+	int top_fd;		/* of the new tree */
+	dev_t dev;		/* of the old one */
+	struct vec linked;	/* struct linked */
+	char path[4096];	/* of what is copied, below the top */
+	size_t path_len;
+	unsigned int depth, files;
+};
+
+static int copy_attributes(int to_fd, const char *name, const struct stat *st)
+{
+	const struct timespec times[2] = { st->st_atim, st->st_mtim };
+	int r = sys_fchownat(to_fd, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW);
+	if (r == 0 && !S_ISLNK(st->st_mode))
+		r = sys_fchmodat(to_fd, name, st->st_mode & 07777);
+	return r ? r : sys_utimensat(to_fd, name, times, AT_SYMLINK_NOFOLLOW);
+}
+
+/* 1: it was one more name of a file that is there already. */
+static int copy_name(struct copy *c, int to_fd, const char *name, const struct stat *st)
+{
+	vec_each(struct linked, l, &c->linked)
+		if (l->ino == st->st_ino) {
+			int r = sys_linkat(c->top_fd, l->path, to_fd, name, 0);
+			return r ? r : 1;
+		}
+	struct linked *l = vec_add(&c->linked);
+	if (!l)
+		return -ENOMEM;
+	*l = (struct linked){ st->st_ino, strdup(c->path) };
+	return l->path ? 0 : -ENOMEM;
+}
+
+static int copy_regular(int from_dir, int to_dir, const char *name)
+{
+	scoped_fd int from = sys_open_quietly(from_dir, name, O_RDONLY);
+	if (from < 0)
+		return from;
+	scoped_fd int to = sys_openat(to_dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+	if (to < 0)
+		return to;
+	int r = sys_copy_contents(to, from);
+	return r < 0 ? r : sys_copy_xattrs(to, from, NULL);
+}
+
+static int copy_link(int from_dir, int to_dir, const char *name)
+{
+	scoped_free char *text = NULL;
+	int r = sys_readlinkat(from_dir, name, &text);
+	return r < 0 ? r : sys_symlinkat(text, to_dir, name);
+}
+
+static int copy_below(struct copy *c, int from_fd, int to_fd);
+
+static int copy_directory(struct copy *c, int from_dir, int to_dir, const char *name)
+{
+	int r = sys_mkdirat(to_dir, name, 0700);
+	if (r && r != -EEXIST)	/* the place of a mount in there */
+		return r;
+	scoped_fd int from = sys_open_quietly(from_dir, name, O_RDONLY | O_DIRECTORY);
+	if (from < 0)
+		return from;
+	scoped_fd int to = sys_openat(to_dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (to < 0)
+		return to;
+	if (++c->depth > DEPTH_MAX)
+		return -ELOOP;
+	r = copy_below(c, from, to);
+	c->depth--;
+	return r ? r : sys_copy_xattrs(to, from, NULL);
+}
+
+static int copy_entry(struct copy *c, int from_dir, int to_dir, const char *name)
+{
+	struct stat st;
+	int r = sys_fstatat(from_dir, name, &st, AT_SYMLINK_NOFOLLOW);
+	if (r)
+		return r;
+	if (st.st_dev != c->dev)
+		return 0;	/* another mount: not ours */
+	if (++c->files > FILES_MAX)
+		return -E2BIG;
+	if (!S_ISDIR(st.st_mode) && st.st_nlink > 1) {
+		r = copy_name(c, to_dir, name, &st);
+		if (r)
+			return r < 0 ? r : 0;
+	}
+	if (S_ISDIR(st.st_mode))
+		r = copy_directory(c, from_dir, to_dir, name);
+	else if (S_ISREG(st.st_mode))
+		r = copy_regular(from_dir, to_dir, name);
+	else if (S_ISLNK(st.st_mode))
+		r = copy_link(from_dir, to_dir, name);
+	else
+		r = sys_mknodat(to_dir, name, st.st_mode, st.st_rdev);
+	return r ? r : copy_attributes(to_dir, name, &st);
+}
+
+static void scoped_dir(DIR **dir)
+{
+	if (*dir)
+		closedir(*dir);
+}
+
+static int copy_below(struct copy *c, int from_fd, int to_fd)
+{
+	scoped(scoped_dir) DIR *dir = NULL;
+	int r = sys_opendir_fd(from_fd, &dir);
+	size_t at = c->path_len;
+	for (struct dirent *d; r == 0 && (errno = 0, d = readdir(dir));) {
+		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, ".."))
+			continue;
+		int n = snprintf(c->path + at, sizeof(c->path) - at, "%s%s", at ? "/" : "",
+				 d->d_name);
+		if (n < 0 || (size_t)n >= sizeof(c->path) - at)
+			return -ENAMETOOLONG;
+		c->path_len = at + (size_t)n;
+		r = copy_entry(c, from_fd, to_fd, d->d_name);
+	}
+	c->path_len = at;
+	c->path[at] = '\0';
+	return r ? r : -errno;
+}
+
+/* Also what the top directory itself is like. */
+static int copy_tree(int from_fd, int to_fd)
+{
+	struct copy c = { .top_fd = to_fd, .linked = VEC_INIT(struct linked) };
+	struct stat st;
+	int r = sys_fstat(from_fd, &st);
+	c.dev = r ? 0 : st.st_dev;
+	if (r == 0)
+		r = copy_below(&c, from_fd, to_fd);
+	vec_each(struct linked, l, &c.linked)
+		free(l->path);
+	vec_deinit(&c.linked);
+	return r ? r : copy_attributes(to_fd, ".", &st);
+}
+
+/* A tmpfs of ours; nobody else ever sees it. */
+static int new_tmpfs(void)
+{
+	scoped_fd int fs = sys_fsopen("tmpfs");
+	if (fs < 0)
+		return fs;
+	int r = sys_fsconfig_create(fs);
+	return r ? r : sys_fsmount(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+}
+
+/* As they are made: only what differs from that is worth a copy. */
+static bool is_pristine(int dir_fd, int *error)
+{
+	scoped(scoped_dir) DIR *dir = NULL;
+	*error = sys_opendir_fd(dir_fd, &dir);
+	int n = 0;
+	while (*error == 0 && readdir(dir))
+		n++;
+	return n <= 2;	/* "." and ".." */
+}
+
+int memfs_save(struct tree_image *im, int root_fd, const char *path, struct err *e)
+{
+	scoped_fd int from = sys_inroot_open(root_fd, path, O_RDONLY | O_DIRECTORY);
+	if (from == -ENOENT || from == -ENOTDIR)
+		return 0;
+	int r = from < 0 ? from : 0;
+	if (r == 0 && is_pristine(from, &r))
+		return r ? err_set(e, -r, "read %s: %s", path, strerror(-r)) : 0;
+	scoped_fd int to = r ? -1 : new_tmpfs();
+	if (r == 0 && to < 0)
+		r = to;
+	if (r == 0)
+		r = copy_tree(from, to);
+	if (r) {
+		err_set(e, -r, "copy %s, which is in memory: %s", path, strerror(-r));
+		return err_path(e, path);
+	}
+	struct image_memfs *m = vec_add(&im->memfs);
+	if (!m)
+		return err_set(e, ENOMEM, "out of memory");
+	*m = (struct image_memfs){ .path = strdup(path), .dir_fd = take_fd(&to) };
+	return m->path ? 0 : err_set(e, ENOMEM, "out of memory");
+}
+
+int memfs_fill(const struct tree_image *im, int root_fd, struct err *e)
+{
+	vec_each(struct image_memfs, m, &im->memfs) {
+		scoped_fd int to = sys_inroot_open(root_fd, m->path, O_RDONLY | O_DIRECTORY);
+		int r = to < 0 ? to : copy_tree(m->dir_fd, to);
+		if (r)
+			return err_set(e, -r, "fill %s, which is in memory: %s", m->path,
+				       strerror(-r));
+	}
+	return 0;
+}
+
+void memfs_deinit(struct image_memfs *m)
+{
+	cleanup_fd(&m->dir_fd);
+	free(m->path);
+}

@@ -1,0 +1,19 @@
+/*
+ * memfs.h - what lies in memory file systems: /dev/shm and --tmpfs.
+ *
+ * No layer has it. The image keeps a copy of each such tree in a tmpfs of its
+ * own that is mounted nowhere, and each incarnation is given a copy of that.
+ * The cost is the size of what is in them, at every checkpoint.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "parts/image.h"
+
+/* Copy the tree at `path` of the frozen sandbox into im; nothing if empty. */
+must_check int memfs_save(struct tree_image *im, int root_fd, const char *path, struct err *e);
+
+/* Fill the memory file systems of a new incarnation, all empty still. */
+must_check int memfs_fill(const struct tree_image *im, int root_fd, struct err *e);
+
+void memfs_deinit(struct image_memfs *m);
