@@ -1,8 +1,9 @@
 /* cmd_ps.c - all sandboxes of this user. */
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
-#include "cli/cli.h"
+#include "cli/start.h"
 #include "wire/runtime.h"
 
 /* What a keeper says of itself, or what it left behind. New reference. */
@@ -44,6 +45,32 @@ static void print_line(const json_t *j)
 	putchar('\n');
 }
 
+/* The dead of which files are kept; never fails: what lives is more important. */
+static json_t *ask_lost(void)
+{
+	json_t *all = NULL;
+	struct err ignored = ERR_INIT;
+	return start_lost(NULL, &all, &ignored) ? NULL : all;
+}
+
+static bool is_among(const json_t *lost, const char *name)
+{
+	size_t i;
+	json_t *info;
+	json_array_foreach((json_t *)lost, i, info)
+		if (!strcmp(json_get_string(info, "name", ""), name))
+			return true;
+	return false;
+}
+
+static void print(const struct cli_args *args, const json_t *info)
+{
+	if (info && args->json)
+		cli_print_json(info);
+	else if (info)
+		print_line(info);
+}
+
 static int run(int argc, char **argv)
 {
 	struct cli_args args = { .max = 0 };
@@ -56,13 +83,17 @@ static int run(int argc, char **argv)
 	if (!args.json)
 		printf("%-20s %-9s %7s %5s %9s  %-14s %s\n", "NAME", "STATE", "PID", "PROCS",
 		       "MEMORY MB", "HEAD", "BASE");
+	scoped_json json_t *all = ask_lost();
+	const json_t *lost = json_object_get(all, "sandboxes");
 	vec_each(struct runtime_entry, entry, &entries) {
-		scoped_json json_t *info = ask(fd, entry);
-		if (info && args.json)
-			cli_print_json(info);
-		else if (info)
-			print_line(info);
+		bool told_below = !entry->alive && is_among(lost, entry->name);
+		scoped_json json_t *info = told_below ? NULL : ask(fd, entry);
+		print(&args, info);
 	}
+	size_t i;
+	json_t *info;
+	json_array_foreach((json_t *)lost, i, info)
+		print(&args, info);
 	vec_deinit(&entries);
 	return CLI_OK;
 }

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/cli.h"
+#include "cli/start.h"
 
 struct picture {
 	json_t *nodes;
@@ -58,10 +58,12 @@ static int run(int argc, char **argv)
 {
 	struct cli_args args = { .min = 1, .max = 1 };
 	cli_parse(&args, NULL, "NAME", "The checkpoint tree of a sandbox.", argc, argv);
-	scoped_json json_t *result = NULL;
-	int code = cli_call(&args, args.arg[0], "tree", NULL, &result);
+	scoped_json json_t *result = NULL, *dead = NULL;
+	int code = start_call(&args, args.arg[0], "tree", NULL, &result, &dead);
 	if (code)
 		return code;
+	if (dead)
+		result = json_incref(json_object_get(dead, "checkpoints"));
 	if (args.json) {
 		cli_print_json(result);
 		return CLI_OK;

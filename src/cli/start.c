@@ -10,6 +10,7 @@
 
 #include "sys/proc.h"
 #include "sys/stream.h"
+#include "wire/errjson.h"
 #include "wire/rpc.h"
 
 enum start_key {
@@ -28,11 +29,14 @@ enum start_key {
 	KEY_LABEL,
 	KEY_USERNS,
 	KEY_DIE,
+	KEY_FROM,
 };
 
 const struct argp_option start_options[] = {
 	{ "host", KEY_HOST, NULL, 0, "Base: this machine's system files (default)", 0 },
 	{ "rootfs", KEY_ROOTFS, "DIR", 0, "Base: a root directory", 0 },
+	{ "from", KEY_FROM, "NAME@CKPT", 0,
+	  "Begin with the files of a checkpoint, of a dead sandbox too; with its base and options", 0 },
 	{ "volume", 'v', "SRC:DST[:ro|rw|cow]", 0,
 	  "Show a host directory inside; cow is rolled back with the sandbox, rw is not", 0 },
 	{ "tmpfs", KEY_TMPFS, "DIR", 0, "A directory in memory", 0 },
@@ -62,6 +66,7 @@ static const struct {
 	{ KEY_WORKDIR, "workdir" }, { 'u', "user" },	       { KEY_HOSTNAME, "hostname" },
 	{ KEY_MEMORY, "memory" },   { KEY_CPUS, "cpus" },      { KEY_NET, "net" },
 	{ KEY_TIMEOUT, "timeout" }, { KEY_IDLE_TIMEOUT, "idle_timeout" },
+	{ KEY_FROM, "from" },
 };
 
 /* Keys whose values make an array of strings. */
@@ -90,8 +95,7 @@ int start_option(int key, char *value, struct argp_state *state, struct start_op
 {
 	for (size_t i = 0; i < sizeof(start_strings) / sizeof(start_strings[0]); i++)
 		if (start_strings[i].key == key)
-			return json_object_set_new(o->params, start_strings[i].param,
-						   json_text_z(value));
+			return cli_set(o->params, start_strings[i].param, value);
 	for (size_t i = 0; i < sizeof(start_lists) / sizeof(start_lists[0]); i++)
 		if (start_lists[i].key == key) {
 			cli_append(o->params, start_lists[i].param, value);
@@ -102,7 +106,7 @@ int start_option(int key, char *value, struct argp_state *state, struct start_op
 	case KEY_HOST:
 		return json_object_del(o->params, "rootfs"), 0;
 	case KEY_ROOTFS:
-		return json_object_set_new(o->params, "rootfs", json_text_z(path));
+		return cli_set(o->params, "rootfs", path);
 	case 'v':
 		cli_append(o->params, "volumes", path);
 		return 0;
@@ -142,8 +146,8 @@ static int keeper_path(char out[PATH_MAX], struct err *e)
 	return err_remedy(e, "install mulligan-keeper beside mulligan, or set MULLIGAN_KEEPER");
 }
 
-/* fork and exec; fd becomes descriptor 3 of it, -1: none. pid or -errno. */
-static pid_t keeper_spawn(char *const argv[], int fd, struct err *e)
+/* fork and exec; fd becomes descriptor `as` of it, -1: none. pid or -errno. */
+static pid_t keeper_spawn(char *const argv[], int fd, int as, struct err *e)
 {
 	char path[PATH_MAX];
 	int r = keeper_path(path, e);
@@ -157,7 +161,7 @@ static pid_t keeper_spawn(char *const argv[], int fd, struct err *e)
 	/* dup2 to itself would leave it close-on-exec */
 	int moved = fd >= 0 ? fcntl(fd, F_DUPFD, 4) : -1;
 	if (moved >= 0)
-		dup2(moved, 3);
+		dup2(moved, as);
 	if (moved >= 0)
 		close(moved);
 	signal(SIGPIPE, SIG_DFL);
@@ -209,7 +213,7 @@ int start_keeper(json_t *params, pid_t owner, struct client *c, json_t **result,
 		return err_set(e, -r, "make a socket for the keeper: %s", strerror(-r));
 	client_init(c, pair[0], json_get_string(params, "name", "new"));
 	char *argv[] = { "mulligan-keeper", "--fd", "3", NULL };
-	pid_t pid = keeper_spawn(argv, pair[1], e);
+	pid_t pid = keeper_spawn(argv, pair[1], 3, e);
 	close(pair[1]);
 	if (pid < 0)
 		return pid;
@@ -224,9 +228,65 @@ int start_keeper(json_t *params, pid_t owner, struct client *c, json_t **result,
 
 int start_tool(char *const argv[], struct err *e)
 {
-	pid_t pid = keeper_spawn(argv, -1, e);
+	pid_t pid = keeper_spawn(argv, -1, -1, e);
 	if (pid < 0)
 		return pid;
 	fflush(stdout);
 	return keeper_reap(pid);
+}
+
+/* The standard output of the keeper program as JSON. */
+static int tool_json(char *const argv[], json_t **out, struct err *e)
+{
+	int pair[2];
+	if (pipe2(pair, O_CLOEXEC))
+		return err_set(e, errno, "make a pipe: %s", strerror(errno));
+	pid_t pid = keeper_spawn(argv, pair[1], STDOUT_FILENO, e);
+	close(pair[1]);
+	scoped_fd int from = pair[0];
+	if (pid < 0)
+		return pid;
+	FILE *said = fdopen(from, "r");
+	*out = said ? json_loadf(said, 0, NULL) : NULL;
+	if (said) {
+		fclose(said);
+		from = -1;
+	}
+	int status = keeper_reap(pid);
+	if (*out)
+		return 0;
+	return err_set(e, EIO, "the keeper program says nothing (exit code %d)", status);
+}
+
+int start_lost(const char *name, json_t **out, struct err *e)
+{
+	char *argv[] = { "mulligan-keeper", "--lost", (char *)name, NULL };
+	json_t *said = NULL;
+	int r = tool_json(argv, &said, e);
+	if (r)
+		return r;
+	const json_t *error = json_object_get(said, "error");
+	/* a dead sandbox has an error, too: what it died of */
+	if (!error || json_object_get(said, "info")) {
+		*out = said;
+		return 0;
+	}
+	r = err_from_json(e, error);
+	json_decref(said);
+	return r;
+}
+
+int start_call(const struct cli_args *args, const char *name, const char *method, json_t *params,
+	       json_t **result, json_t **dead)
+{
+	struct client c;
+	struct err e = ERR_INIT, ignored = ERR_INIT;
+	int r = client_open(&c, name, &e);
+	bool gone = r == -ENOENT || r == -ECONNREFUSED;
+	if (!r)
+		r = client_call(&c, method, params, result, &e);
+	client_deinit(&c);
+	if (gone && !start_lost(name, dead, &ignored))
+		return 0;
+	return r ? cli_fail(args, &e) : 0;
 }

@@ -24,3 +24,17 @@ must_check int start_keeper(json_t *params, pid_t owner, struct client *c, json_
 
 /* Run the keeper program with these arguments to its end: its exit code. */
 must_check int start_tool(char *const argv[], struct err *e);
+
+/*
+ * Ask the keeper program for what is kept of dead sandboxes: of one, in the
+ * form of the method inspect; name NULL: {"sandboxes": [as the method info]}.
+ * -ENOENT: nothing is kept of it.
+ */
+must_check int start_lost(const char *name, json_t **out, struct err *e);
+
+/*
+ * As cli_call(); where the keeper is dead, *dead has what start_lost() says of
+ * the sandbox, *result is NULL, and 0 is returned.
+ */
+must_check int start_call(const struct cli_args *args, const char *name, const char *method,
+			  json_t *params, json_t **result, json_t **dead);

@@ -61,6 +61,7 @@ int box_init(struct box *b, int runtime_fd, struct err *e)
 		.image.lock_fd = -1,
 		.init_fd = -1,
 		.turns_fd = -1,
+		.record_fd = -1,
 		.dying = VEC_INIT(struct incarnation *),
 		.nodes = VEC_INIT(struct node *),
 		.background.run = box_background_run,
@@ -89,8 +90,10 @@ static void signal_ready(struct loop_source *s, uint32_t events)
 {
 	struct box *b = container(s, struct box, signal_source);
 	struct signalfd_siginfo info;
-	if (read(s->fd, &info, sizeof(info)) == sizeof(info))
-		box_end(b);
+	if (read(s->fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	b->keep = true;
+	box_end(b);
 }
 
 int box_listen(struct box *b, struct err *e)
@@ -276,28 +279,35 @@ int box_enter(struct box *b, struct incarnation *in, struct node *node, struct e
 	return 0;
 }
 
+static int refuse_lost(const struct box *b, const struct node *node, struct err *e)
+{
+	err_set(e, ENODATA, "processes lost, files available: nothing holds the memory of "
+			    "checkpoint %s any more", node->id);
+	return err_remedy(e, "`mulligan rollback --files %s %s` restores its files",
+			  b->place.name, node->id);
+}
+
 int box_build(struct box *b, struct node *node, struct incarnation **out,
 	      struct stage_times *times, struct err *e)
 {
 	const struct restore_options options = { .track = sys_uffd_tracks() };
-	if (node->checkpoint->template.socket < 0) {
-		err_set(e, ENODATA, "processes lost, files available: no keeper holds the memory "
-				    "of checkpoint %s any more", node->id);
-		return err_remedy(e, "roll back to another checkpoint");
-	}
+	if (node->checkpoint->template.socket < 0)
+		return refuse_lost(b, node, e);
 	pid_t template = node->checkpoint->template.pid;
 	int r = turn_take(b->turns_fd, template, e);
 	if (r)
 		return r;
 	r = incarnation_build(&b->engine, node->checkpoint, &options, out, times, e);
 	turn_give(b->turns_fd, template);
-	return r;
+	/* closed by who found out */
+	return r && node->checkpoint->template.socket < 0 ? refuse_lost(b, node, e) : r;
 }
 
 int box_rollback(struct box *b, struct node *node, struct box_rollback *out, struct err *e)
 {
 	struct incarnation *in = NULL;
-	*out = (struct box_rollback){ .hot = b->standby && b->standby_node == node };
+	*out = (struct box_rollback){ .hot = b->standby && b->standby_node == node,
+				      .node = node };
 	uint64_t begin = clock_now_ns();
 	if (out->hot) {
 		in = take_ptr(b->standby);

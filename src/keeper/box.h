@@ -52,13 +52,16 @@ enum { NODE_ID_BYTES = 13, NODE_TAG_BYTES = 64 };
 /* A checkpoint in the tree: see nodes.h. */
 struct node {
 	char id[NODE_ID_BYTES];
+	char sandbox[RUNTIME_NAME_BYTES];	/* that it was taken of */
 	char tag[NODE_TAG_BYTES];	/* "": none */
 	struct node *parent;		/* NULL: the first one */
 	uint64_t created_ns;		/* wall clock */
 	struct checkpoint *checkpoint;	/* reference */
 	struct commands_saved commands;
-	bool manifest_due;		/* not on disk yet */
-	bool manifest_stale;		/* names layers that were merged since; as good */
+	bool manifest_due;		/* not on disk yet, see commit.c */
+	bool manifest_stale;		/* names layers that were merged since, or a parent
+					 * that is gone; as good */
+	bool files_only;		/* made by box_rollback_files() */
 };
 
 /* The keeper of a fork, our child. */
@@ -80,6 +83,9 @@ struct box {
 	struct loop_task background;		/* see box_background() */
 	struct loop_timer lease, idle_lease;
 	struct loop_timer settle;		/* see box_checkpoint.c */
+	struct loop_timer commit_retry;		/* see commit.c */
+	uint64_t commit_retry_ns;
+	bool commit_waits;
 	struct offspring *offspring;
 
 	int runtime_fd;
@@ -88,13 +94,17 @@ struct box {
 	char family[STORE_ID_BYTES];	/* shared with forks */
 	char id[STORE_ID_BYTES];
 	struct spec spec;		/* as asked for */
+	struct manifest *from;		/* while it is created from one, see box_files.c */
 	uint64_t created_ns;		/* wall clock */
+	uint64_t expires_ns;		/* wall clock, its lease; 0: none */
 	uint64_t last_request_ns;	/* clock_now_ns() */
 
 	enum box_state state;
 	struct err error;		/* BROKEN, STOPPED: why */
 
 	struct store *store;
+	int record_fd;			/* lock of its record: it lives */
+	bool keep;			/* its checkpoints' files outlive it */
 	struct image image;
 	int turns_fd;			/* see turns.h */
 	bool engine_made;
@@ -148,6 +158,7 @@ must_check int box_build(struct box *b, struct node *node, struct incarnation **
 
 struct box_rollback {
 	bool hot;			/* the standby served */
+	struct node *node;		/* where now stands */
 	struct stage_times times;
 };
 
@@ -161,6 +172,24 @@ struct box_checkpoint {
 	struct checkpoint_stats stats;
 };
 
+/*
+ * The files of a node with no processes: now becomes that. It is a new node
+ * below it, for which out->node is set.
+ */
+must_check int box_rollback_files(struct box *b, struct node *node, struct box_rollback *out,
+				  struct err *e);
+
+/*
+ * Before create: take the checkpoint that `text` names (NAME@CKPT, or an id)
+ * as what the box begins with, and its specification into b->spec.
+ */
+must_check int box_from(struct box *b, const char *text, struct err *e);
+
+/* For create: the base of that checkpoint; its files, after looking at them. */
+must_check int box_from_image(struct box *b, struct err *e);
+must_check int box_from_files(struct box *b, const struct spec *effective,
+			      struct fs_snapshot *files, struct err *e);
+
 /* A new node below head, which becomes the head. tag may be NULL. */
 must_check int box_checkpoint(struct box *b, const char *tag, struct box_checkpoint *out,
 			      struct err *e);
@@ -173,6 +202,11 @@ must_check int box_checkpoint(struct box *b, const char *tag, struct box_checkpo
 void box_background(struct box *b);
 void box_drop_standby(struct box *b);
 
+/* Write the manifest of one checkpoint that has none yet; false: nothing to do. */
+bool box_commit_next(struct box *b);
+/* ... of all, as far as that can be done now. */
+void box_commit_all(struct box *b);
+
 /* Free the incarnation that was killed first; false: there is none. */
 bool box_free_dying(struct box *b);
 
@@ -183,13 +217,16 @@ void box_broken(struct box *b, const struct err *e);
 /* Root directory of what lives, O_PATH. */
 must_check int box_root_open(struct box *b, struct err *e);
 
-/* Remove the sandbox with all it has; the loop stops. */
+/* Remove the sandbox with all it has, but see b->keep; the loop stops. */
 void box_end(struct box *b);
 
 /* For tables of commands: create makes one, every fork another. */
 struct commands_events box_commands_events(struct box *b);
 must_check int box_commands_watch(struct box *b, struct err *e);
 must_check int box_write_info(struct box *b, struct err *e);
+
+/* Say in the state directory whose checkpoints it has. */
+must_check int box_write_record(struct box *b, struct err *e);
 
 /* Fork the keeper: see box_fork.c. */
 struct fork_child {

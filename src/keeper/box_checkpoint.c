@@ -145,7 +145,7 @@ int box_checkpoint(struct box *b, const char *tag, struct box_checkpoint *out, s
 	settle_commands(b->commands);
 	if (vec_reserve(&b->nodes, b->nodes.n + 1))
 		return err_set(e, ENOMEM, "no memory for a checkpoint");
-	int r = node_new(tag, b->head, &taking.node, e);
+	int r = node_new(b, tag, b->head, &taking.node, e);
 	if (r)
 		return r;
 	r = take(b, &taking, &out->stats, e);

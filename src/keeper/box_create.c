@@ -1,5 +1,5 @@
 /*
- * box_create.c - a sandbox comes and goes.
+ * box_create.c - a sandbox comes.
  *
  * Create is a restore of an empty tree: checkpoint 0 has the base's files and
  * no processes, and the first incarnation is built from it as any other.
@@ -17,12 +17,11 @@
 
 #include "checkpoint/checkpoint.h"
 #include "keeper/box.h"
-#include "keeper/merging.h"
 #include "keeper/nodes.h"
 #include "keeper/turns.h"
 #include "keeper/watch.h"
 #include "sandbox/userns.h"
-#include "store/manifest.h"
+#include "store/record.h"
 #include "sys/file.h"
 #include "sys/proc.h"
 
@@ -30,7 +29,6 @@
 
 enum {
 	READY_NS = 10000000000ll,	/* init confines itself in under a millisecond */
-	END_MS = 5000,			/* a killed namespace of thousands of processes */
 };
 
 /* Events of the commands table */
@@ -110,7 +108,12 @@ static int create_namespaces(void *ctx, struct err *e)
 static int create_store(void *ctx, struct err *e)
 {
 	struct create *c = ctx;
-	return store_open(c->box->state_path, &c->box->store, e);
+	struct box *b = c->box;
+	int r = store_open(b->state_path, &b->store, e);
+	if (r)
+		return r;
+	b->record_fd = record_claim(b->store, b->place.name, e);
+	return b->record_fd < 0 ? b->record_fd : 0;
 }
 
 static int add_base_mounts(struct create *c, struct err *e)
@@ -131,8 +134,12 @@ static int create_base(void *ctx, struct err *e)
 {
 	struct create *c = ctx;
 	struct box *b = c->box;
-	int r = b->spec.base == BASE_ROOTFS ? image_open_rootfs(b->store, b->spec.rootfs, &b->image, e) :
-					      image_open_host(b->store, &b->image, e);
+	int r = b->from ? box_from_image(b, e) :
+		b->spec.base == BASE_ROOTFS ?
+			  image_open_rootfs(b->store, b->spec.rootfs, &b->image, e) :
+			  image_open_host(b->store, &b->image, e);
+	if (!r)
+		r = box_write_record(b, e);
 	if (r)
 		return r;
 	if (spec_copy(&c->effective, &b->spec))
@@ -175,9 +182,11 @@ static int create_first(void *ctx, struct err *e)
 	c->box->turns_fd = turns_open(e);
 	if (c->box->turns_fd < 0)
 		return c->box->turns_fd;
-	int r = node_new(NULL, NULL, &c->first, e);
+	int r = node_new(c->box, NULL, NULL, &c->first, e);
 	if (!r)
 		r = checkpoint_first(&c->first->checkpoint, e);
+	if (!r && c->box->from)
+		r = box_from_files(c->box, &c->effective, &c->first->checkpoint->files, e);
 	if (!r)
 		r = node_add(c->box, c->first, e);
 	return r;
@@ -223,6 +232,21 @@ int box_create(struct box *b, struct stage_times *times, struct err *e)
 	return r;
 }
 
+int box_write_record(struct box *b, struct err *e)
+{
+	struct record r = {
+		.base = b->image.name,
+		.created_ns = b->created_ns,
+		.owned = b->spec.die_with_parent,
+		.expires_ns = b->expires_ns,
+		.idle_timeout_ns = b->spec.idle_timeout_ns,
+	};
+	memcpy(r.name, b->place.name, sizeof(r.name));
+	memcpy(r.id, b->id, sizeof(r.id));
+	memcpy(r.family, b->family, sizeof(r.family));
+	return record_write(b->store, &r, e);
+}
+
 int box_write_info(struct box *b, struct err *e)
 {
 	scoped_json json_t *info = json_pack(
@@ -232,98 +256,4 @@ int box_write_info(struct box *b, struct err *e)
 	if (!info)
 		return err_set(e, ENOMEM, "no memory to describe the sandbox");
 	return runtime_place_info(&b->place, info, e);
-}
-
-/* The end */
-
-/* Kill it and wait, so that its cgroups and layers are free. */
-static void end_incarnation(struct incarnation *in)
-{
-	if (!in)
-		return;
-	incarnation_kill(in);
-	/* after the time-out its cgroup is left to gc */
-	if (in->pid1_pidfd >= 0 && sys_pidfd_wait(in->pid1_pidfd, END_MS) < 0)
-		in->state = INCARNATION_DEAD;
-	incarnation_free(in);
-}
-
-static bool family_lives(struct box *b)
-{
-	struct vec all;
-	struct err ignored;
-	bool lives = false;
-	if (runtime_list(b->runtime_fd, &all, &ignored))
-		return true;
-	vec_each(struct runtime_entry, entry, &all) {
-		if (!entry->alive || !strcmp(entry->name, b->place.name))
-			continue;
-		scoped_json json_t *info = runtime_info(b->runtime_fd, entry->name);
-		lives |= info && !strcmp(json_get_string(info, "family", ""), b->family);
-	}
-	vec_deinit(&all);
-	return lives;
-}
-
-/* The last of a family takes the records of its checkpoints with it. */
-static int family_forget(struct box *b, struct err *e)
-{
-	struct vec all;
-	int r = manifest_list(b->store, &all, e);
-	if (r)
-		return r;
-	vec_each(struct manifest, m, &all)
-		if (!r && m->family && !strcmp(m->family, b->family))
-			r = manifest_remove(b->store, m->id, e);
-	manifest_list_deinit(&all);
-	return r;
-}
-
-/* What is on disk. Errors are for the log: gc finds the rest. */
-static void end_files(struct box *b)
-{
-	struct err e = ERR_INIT;
-	struct store_gc done;
-	size_t n = 0;
-	int r = family_lives(b) ? 0 : family_forget(b, &e);
-	if (!r)
-		r = store_sandbox_remove(b->store, b->place.name, &e);
-	if (!r)
-		r = store_gc(b->store, &done, &e);
-	if (!r)
-		r = store_empty_trash(b->store, &n, &e);
-	if (r)
-		fprintf(stderr, "what=end code=%s cause=\"%s\"\n", err_name(-r), e.cause);
-}
-
-void box_end(struct box *b)
-{
-	if (b->state == BOX_ENDING)
-		return;
-	b->state = BOX_ENDING;
-	loop_task_cancel(&b->loop, &b->background);
-	merging_end(b);
-	loop_remove(&b->loop, &b->live_source);
-	loop_remove(&b->loop, &b->commands_source);
-	cleanup_fd(&b->init_fd);
-	if (b->live)
-		incarnation_kill(b->live);
-	if (b->standby)
-		incarnation_kill(b->standby);
-	end_incarnation(take_ptr(b->live));
-	end_incarnation(take_ptr(b->standby));
-	vec_each(struct incarnation *, in, &b->dying)
-		end_incarnation(*in);
-	vec_deinit(&b->dying);
-	/* init has hung up: whoever follows a command is told that it is lost */
-	if (b->commands)
-		commands_dispatch(b->commands);
-	nodes_deinit(b);
-	if (b->engine_made)
-		engine_deinit(&b->engine);
-	image_close(&b->image);
-	if (b->store)
-		end_files(b);
-	runtime_place_release(b->runtime_fd, &b->place);
-	loop_stop(&b->loop);
 }

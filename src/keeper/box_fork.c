@@ -35,6 +35,7 @@
 #include "keeper/watch.h"
 #include "restore/restore.h"
 #include "sandbox/fs.h"
+#include "store/record.h"
 #include "sys/fault.h"
 #include "sys/proc.h"
 #include "sys/stream.h"
@@ -124,6 +125,7 @@ static void give_up_lives(struct box *b)
 	b->dying = VEC_INIT(struct incarnation *);
 	cleanup_fd(&b->init_fd);
 	fs_spares_abandon(&b->engine.spares);
+	cleanup_fd(&b->record_fd);	/* its lock says that the parent lives */
 	commands_free(take_ptr(b->commands));
 	b->standby_node = NULL;
 	b->standby_failed = false;
@@ -199,10 +201,13 @@ static int become_separate(struct box *b, struct err *e)
 	/* the parent's: not ours to remove */
 	b->engine.limits = NULL;
 	b->engine.generation = clock_wall_ns() + (uint64_t)getpid();
-	scoped_fd int dir = store_sandbox_dir(b->store, b->place.name, e);
-	if (dir < 0)
-		return dir;
-	int r = limits_create(&b->engine.spec, &b->engine.limits, e);
+	b->record_fd = record_claim(b->store, b->place.name, e);
+	if (b->record_fd < 0)
+		return b->record_fd;
+	int r = box_write_record(b, e);
+	if (r)
+		return r;
+	r = limits_create(&b->engine.spec, &b->engine.limits, e);
 	if (r)
 		return r;
 	b->listen_source = (struct loop_source){

@@ -3,7 +3,9 @@
  *
  *	mulligan-keeper --fd N		serve the client on descriptor N; its first
  *					request must be `create`
- *	mulligan-keeper --gc | --gc-json | --doctor | --doctor-json
+ *	mulligan-keeper --gc | --gc-json [--all | NAME[@CKPT]..]
+ *	mulligan-keeper --lost [NAME]
+ *	mulligan-keeper --doctor | --doctor-json
  *	mulligan-keeper --methods	the methods table as JSON
  *
  * A keeper puts itself into the background at once: the caller waits for this
@@ -110,8 +112,12 @@ int main(int argc, char **argv)
 		}
 		return serve(3);
 	}
-	if (!strncmp(what, "--gc", 4))
-		return tool_gc(!strcmp(what, "--gc-json"));
+	if (!strcmp(what, "--gc") || !strcmp(what, "--gc-json")) {
+		bool all = argc > 2 && !strcmp(argv[2], "--all");
+		return tool_gc(!strcmp(what, "--gc-json"), all, argv + 2 + all);
+	}
+	if (!strcmp(what, "--lost"))
+		return tool_lost(argv[2]);
 	if (!strncmp(what, "--doctor", 8))
 		return tool_doctor(!strcmp(what, "--doctor-json"));
 	if (!strcmp(what, "--methods"))

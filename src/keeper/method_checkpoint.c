@@ -81,16 +81,20 @@ int method_checkpoint(struct request *rq, json_t **result, struct err *e)
 	return *result ? 0 : err_set(e, ENOMEM, "no memory for the answer");
 }
 
-static int rollback_to(struct request *rq, struct node *n, json_t **result, struct err *e)
+static int rollback_to(struct request *rq, struct node *n, bool files, json_t **result,
+		       struct err *e)
 {
 	struct box_rollback done;
-	int r = box_rollback(rq->box, n, &done, e);
+	int r = files ? box_rollback_files(rq->box, n, &done, e) :
+			box_rollback(rq->box, n, &done, e);
 	if (r)
 		return r;
-	*result = json_pack("{s:s, s:o, s:b, s:o, s:I}", "id", n->id, "total_ms",
+	*result = json_pack("{s:s, s:o, s:b, s:o, s:I}", "id", done.node->id, "total_ms",
 			    json_ms(done.times.total_ns), "hot", done.hot, "stages",
 			    stages_json(&done.times), "processes",
-			    (json_int_t)n->checkpoint->image.procs.n);
+			    (json_int_t)done.node->checkpoint->image.procs.n);
+	if (files)
+		json_object_set_new(*result, "files_of", json_string(n->id));
 	return 0;
 }
 
@@ -99,12 +103,13 @@ int method_rollback(struct request *rq, json_t **result, struct err *e)
 	const char *text = json_get_string(rq->params, "checkpoint", NULL);
 	struct node *n = rq->box->head;
 	int r = text ? node_find(rq->box, text, &n, e) : 0;
-	return r ? r : rollback_to(rq, n, result, e);
+	bool files = json_get_bool(rq->params, "files", false);
+	return r ? r : rollback_to(rq, n, files, result, e);
 }
 
 int method_reset(struct request *rq, json_t **result, struct err *e)
 {
-	return rollback_to(rq, node_first(rq->box), result, e);
+	return rollback_to(rq, node_first(rq->box), false, result, e);
 }
 
 int method_delete_checkpoint(struct request *rq, json_t **result, struct err *e)
@@ -121,10 +126,14 @@ int method_delete_checkpoint(struct request *rq, json_t **result, struct err *e)
 						    "it goes with the sandbox: `mulligan rm %s`",
 				  b->place.name);
 	}
-	if (!n->manifest_due)
-		r = manifest_remove(b->store, n->id, e);
-	if (r)
+	/* a fork may have written it, or deleted it */
+	r = manifest_remove(b->store, n->id, e);
+	if (r && r != -ENOENT)
 		return r;
+	/* theirs name it as their parent */
+	vec_each(struct node *, child, &b->nodes)
+		(*child)->manifest_stale |= (*child)->parent == n;
+	loop_idle(&b->loop, &b->background);
 	if (b->standby_node == n)
 		box_drop_standby(b);
 	*result = json_pack("{s:s}", "id", n->id);

@@ -17,8 +17,11 @@ enum { NAME_TRIES = 16 };	/* random names: two in 2^24 that clash are rare */
 static int take_string(const json_t *p, const char *key, char **out, struct err *e)
 {
 	const char *text = json_get_string(p, key, NULL);
-	*out = text ? strdup(text) : NULL;
-	return text && !*out ? err_set(e, ENOMEM, "no memory for the specification") : 0;
+	if (!text)
+		return 0;
+	free(*out);
+	*out = strdup(text);
+	return *out ? 0 : err_set(e, ENOMEM, "no memory for the specification");
 }
 
 static int take_list(const json_t *p, const char *key, struct spec *s,
@@ -46,8 +49,11 @@ static int take_lists(const json_t *p, struct spec *s, struct err *e)
 
 static int take_strings(const json_t *p, struct spec *s, struct err *e)
 {
-	int r = take_string(p, "rootfs", &s->rootfs, e);
-	s->base = s->rootfs ? BASE_ROOTFS : BASE_HOST;
+	int r = 0;
+	if (json_object_get(p, "rootfs")) {
+		r = take_string(p, "rootfs", &s->rootfs, e);
+		s->base = BASE_ROOTFS;
+	}
 	if (!r)
 		r = take_string(p, "workdir", &s->workdir, e);
 	if (!r)
@@ -61,7 +67,7 @@ static int take_limits(const json_t *p, struct spec *s, struct err *e)
 	const char *cpus = json_get_string(p, "cpus", NULL);
 	const char *timeout = json_get_string(p, "timeout", NULL);
 	const char *idle = json_get_string(p, "idle_timeout", NULL);
-	int64_t pids = json_get_int(p, "pids", 0);
+	int64_t pids = json_get_int(p, "pids", s->pids_max);
 	if (pids > UINT32_MAX)
 		return err_set(e, EINVAL, "'pids' is too large");
 	s->pids_max = (uint32_t)pids;
@@ -77,7 +83,7 @@ static int take_limits(const json_t *p, struct spec *s, struct err *e)
 
 static int take_net(const json_t *p, struct spec *s, struct err *e)
 {
-	const char *net = json_get_string(p, "net", "none");
+	const char *net = json_get_string(p, "net", spec_net_name(s->net));
 	if (!strcmp(net, spec_net_name(NET_NONE)))
 		s->net = NET_NONE;
 	else if (!strcmp(net, spec_net_name(NET_HOST)))
@@ -89,8 +95,8 @@ static int take_net(const json_t *p, struct spec *s, struct err *e)
 
 static int take_spec(const json_t *p, struct spec *s, struct err *e)
 {
-	s->read_only = json_get_bool(p, "read_only", false);
-	s->userns = json_get_bool(p, "userns", false);
+	s->read_only = json_get_bool(p, "read_only", s->read_only);
+	s->userns = json_get_bool(p, "userns", s->userns);
 	s->die_with_parent = json_get_bool(p, "die_with_parent", false);
 	int r = take_strings(p, s, e);
 	if (!r)
@@ -98,6 +104,21 @@ static int take_spec(const json_t *p, struct spec *s, struct err *e)
 	if (!r)
 		r = take_limits(p, s, e);
 	return r ? r : take_net(p, s, e);
+}
+
+/* Options go over what the checkpoint's sandbox had; its base cannot change. */
+static int take_from(struct request *rq, struct err *e)
+{
+	const char *from = json_get_string(rq->params, "from", NULL);
+	if (!from)
+		return 0;
+	static const char *const of_base[] = { "rootfs", "userns" };
+	for (size_t i = 0; i < sizeof(of_base) / sizeof(of_base[0]); i++)
+		if (json_object_get(rq->params, of_base[i])) {
+			err_set(e, EINVAL, "'from' and '%s' do not go together", of_base[i]);
+			return err_remedy(e, "a checkpoint's files stay on their own base");
+		}
+	return box_from(rq->box, from, e);
 }
 
 static int claim(struct box *b, const char *name, struct err *e)
@@ -183,9 +204,13 @@ int method_create(struct request *rq, json_t **result, struct err *e)
 {
 	struct box *b = rq->box;
 	struct stage_times times = { 0 };
-	int r = take_spec(rq->params, &b->spec, e);
+	int r = take_from(rq, e);
+	if (!r)
+		r = take_spec(rq->params, &b->spec, e);
 	if (!r)
 		r = spec_check(&b->spec, e);
+	if (!r && b->spec.timeout_ns)
+		b->expires_ns = b->created_ns + b->spec.timeout_ns;
 	if (!r)
 		r = claim(b, json_get_string(rq->params, "name", NULL), e);
 	if (!r)

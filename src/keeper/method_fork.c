@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "keeper/dispatch.h"
 #include "keeper/nodes.h"
+#include "store/record.h"
 #include "wire/rpc.h"
 
 #define container(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
@@ -127,6 +128,15 @@ static void child_ready(struct loop_source *s, uint32_t events)
 	child_reported(op, c, &e);
 }
 
+/* A name of which a dead sandbox's checkpoints are kept is taken, too. */
+static int claim_kept(struct box *b, struct fork_child *c, struct err *e)
+{
+	int r = record_check_free(b->store, c->place.name, e);
+	if (r)
+		runtime_place_release(b->runtime_fd, &c->place);
+	return r;
+}
+
 /* Names: as asked for, or this one's with the first numbers that are free. */
 static int claim_names(struct fork_op *op, const json_t *given, struct err *e)
 {
@@ -143,6 +153,8 @@ static int claim_names(struct fork_op *op, const json_t *given, struct err *e)
 				snprintf(op->name[i], sizeof(op->name[i]), "%.50s-%u",
 					 b->place.name, number++);
 			r = runtime_claim(b->runtime_fd, asked ? asked : op->name[i], &c->place, e);
+			if (!r)
+				r = claim_kept(b, c, e);
 		} while (r == -EEXIST && !asked);
 		if (r)
 			return r;

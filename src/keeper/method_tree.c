@@ -46,6 +46,7 @@ json_t *box_tree_json(struct box *b)
 				  "bytes_shared", (json_int_t)shared, "processes",
 				  (json_int_t)n->checkpoint->image.procs.n, "label",
 				  n->checkpoint->template.socket < 0 ? "memory lost" :
+				  n->files_only ? "files" :
 				  !n->parent ? "created" : NULL));
 	}
 	return json_pack("{s:o, s:s?}", "nodes", nodes, "head", b->head ? b->head->id : NULL);

@@ -18,7 +18,8 @@ void node_free(struct node *n)
 	free(n);
 }
 
-int node_new(const char *tag, struct node *parent, struct node **out, struct err *e)
+int node_new(const struct box *b, const char *tag, struct node *parent, struct node **out,
+	     struct err *e)
 {
 	char id[STORE_ID_BYTES];
 	int r = store_new_id(id, e);
@@ -28,6 +29,7 @@ int node_new(const char *tag, struct node *parent, struct node **out, struct err
 	if (!n)
 		return err_set(e, ENOMEM, "no memory for a checkpoint");
 	snprintf(n->id, sizeof(n->id), "%s", id);
+	snprintf(n->sandbox, sizeof(n->sandbox), "%s", b->place.name);
 	snprintf(n->tag, sizeof(n->tag), "%s", tag ? tag : "");
 	n->parent = parent;
 	n->created_ns = clock_wall_ns();

@@ -11,7 +11,8 @@
 #include "keeper/box.h"
 
 /* A node without a checkpoint, not in the tree yet. */
-must_check int node_new(const char *tag, struct node *parent, struct node **out, struct err *e);
+must_check int node_new(const struct box *b, const char *tag, struct node *parent,
+			struct node **out, struct err *e);
 void node_free(struct node *n);		/* takes NULL */
 
 /* Append it; takes it over. */

@@ -19,6 +19,7 @@
 #include "sandbox/overlay.h"
 #include "sandbox/userns.h"
 #include "store/layer.h"
+#include "store/manifest.h"
 #include "store/store.h"
 #include "sys/file.h"
 #include "sys/mount.h"
@@ -30,6 +31,7 @@ enum verdict {
 	WORKS,
 	SLOWER,		/* a fallback serves */
 	MISSING,	/* sandboxes cannot be made */
+	DAMAGED,	/* they can; something old is not what it was */
 };
 
 struct finding {
@@ -195,6 +197,50 @@ static void reflink_check(struct finding *f)
 	in_child(f, reflink_child);
 }
 
+/* Owners look different from a user namespace that is not ours. */
+static bool looked_at_from_here(const struct manifest *m)
+{
+	return sys_in_userns() || !json_is_true(json_object_get(m->spec, "userns"));
+}
+
+static void checkpoints_child(struct finding *f)
+{
+	struct store *s;
+	struct vec manifests, seen = VEC_INIT(struct manifest_layer);
+	struct err e = ERR_INIT, first = ERR_INIT;
+	size_t whole = 0, damaged = 0, others = 0;
+	if (open_store(&s, f))
+		return;
+	if (manifest_list(s, &manifests, &e)) {
+		say_error(f, DAMAGED, &e);
+		return;
+	}
+	vec_each(struct manifest, m, &manifests) {
+		e = ERR_INIT;
+		if (!looked_at_from_here(m))
+			others++;
+		else if (!manifest_verify(s, m, &seen, &e))
+			whole++;
+		else if (!damaged++) {
+			first = e;
+			err_remedy(&first, "`mulligan rm %s@%s` gives it up", m->sandbox, m->id);
+		}
+	}
+	char text[sizeof(f->text)];
+	size_t n = (size_t)snprintf(text, sizeof(text), "%zu whole", whole);
+	if (others)
+		n += (size_t)snprintf(text + n, sizeof(text) - n,
+				      ", %zu of --userns not looked at", others);
+	if (damaged)
+		snprintf(text + n, sizeof(text) - n, ", %zu damaged: %s", damaged, first.cause);
+	say(f, damaged ? DAMAGED : WORKS, text, first.remedy);
+}
+
+static void checkpoints_check(struct finding *f)
+{
+	in_child(f, checkpoints_child);
+}
+
 static void limits_check(struct finding *f)
 {
 	static const char *const kinds[] = {
@@ -226,6 +272,7 @@ static const struct check checks[] = {
 	{ "state", "where layers and checkpoints are kept", store_check },
 	{ "overlay", "layers", overlay_check },
 	{ "reflink", "fast checkpoints of files open for writing", reflink_check },
+	{ "checkpoints", "files on disk", checkpoints_check },
 	{ "limits", "bounds on memory, processes and processor time", limits_check },
 	{ "idmap", "more than one user in a rootless sandbox", idmap_check },
 };
@@ -233,7 +280,7 @@ enum { N_CHECKS = sizeof(checks) / sizeof(checks[0]) };
 
 static void print(bool json, const char *name, const char *gives, const struct finding *f)
 {
-	static const char *const words[] = { "ok", "slower", "missing" };
+	static const char *const words[] = { "ok", "slower", "missing", "damaged" };
 	if (!json) {
 		printf("%-8s %-16s %s: %s\n", words[f->verdict], name, gives, f->text);
 		if (f->remedy[0])

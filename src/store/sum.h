@@ -5,7 +5,7 @@
  * extended attributes, and the size of a file, the text of a symbolic link, the
  * number of a device. It finds what is missing, cut short, added, replaced or
  * edited. It does not read contents: bytes that a disk has turned are for the
- * file system to find (docs/decisions/0006).
+ * file system to find (docs/decisions/0007).
  *
  * It holds for one user namespace: owners and attributes look different from
  * another.

@@ -30,6 +30,9 @@ const struct method methods_table[] = {
 			{ "name", VALUE_STRING, false, "default: one is made up" },
 			{ "rootfs", VALUE_STRING, false,
 			  "absolute path of the root directory; default: the host's system files" },
+			{ "from", VALUE_STRING, false,
+			  "NAME@CKPT or an id: begin with the files of that checkpoint, on its "
+			  "base and with its sandbox's options; others go over these" },
 			{ "volumes", VALUE_STRINGS, false, "SRC:DST[:ro|rw|cow]" },
 			{ "tmpfs", VALUE_STRINGS, false, "directories of the sandbox" },
 			{ "env", VALUE_STRINGS, false, "NAME=value, for its commands" },
@@ -135,10 +138,15 @@ const struct method methods_table[] = {
 	},
 	{
 		"rollback", "Go back to a checkpoint, files and processes.", 0,
-		PARAMS({ "checkpoint", VALUE_STRING, false,
-			 "id or tag; default: the newest ancestor of now" },),
+		PARAMS(
+			{ "checkpoint", VALUE_STRING, false,
+			  "id or tag; default: the newest ancestor of now" },
+			{ "files", VALUE_BOOL, false,
+			  "its files alone, with no processes: a new checkpoint below it" },
+		),
 		PARAMS(
 			{ "id", VALUE_STRING, true, "now stands there" },
+			{ "files_of", VALUE_STRING, false, "with `files`: as asked for" },
 			{ "total_ms", VALUE_REAL, true, "inside the keeper" },
 			{ "hot", VALUE_BOOL, true, "a standby was ready" },
 			{ "stages", VALUE_OBJECT, true, "milliseconds by stage" },

@@ -362,7 +362,8 @@ int runtime_clear(int runtime_fd, const char *name, struct err *e)
 static int dead_keeper(const char *name, struct err *e)
 {
 	err_set(e, ECONNREFUSED, "the keeper of the sandbox '%s' died", name);
-	return err_remedy(e, "`mulligan gc` removes what is left of it; then create it anew");
+	return err_remedy(e, "`mulligan tree %s` lists checkpoints of which the files are kept, "
+			     "`mulligan rm %s` removes what is left of it", name, name);
 }
 
 int runtime_connect(int runtime_fd, const char *name, struct err *e)

@@ -7,6 +7,7 @@ directory, no layer that gc would not remove.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -72,6 +73,40 @@ class Ground:
     def runtime_names(self) -> list[str]:
         return [p.name for p in Path(self.env["MULLIGAN_RUNTIME"]).iterdir()
                 if not p.name.startswith(".")]
+
+    def layers(self) -> set[str]:
+        return {p.name for p in Path(self.env["MULLIGAN_STATE"]).glob("layers/*")}
+
+    def manifests(self) -> dict[str, dict[str, Any]]:
+        """The checkpoints on disk by id."""
+        found = [json.loads(p.read_text())
+                 for p in Path(self.env["MULLIGAN_STATE"]).glob("checkpoints/*.json")]
+        return {m["id"]: m for m in found}
+
+    def collect(self) -> dict[str, dict[str, Any]]:
+        """After a keeper was killed: gc leaves the files of checkpoints and
+        nothing else. Those checkpoints; each whole."""
+        done = self.tool.run("gc")
+        equal(done.returncode, 0, done.stderr)
+        kept = self.manifests()
+        named = {layer["id"] for m in kept.values() for mount in m["mounts"]
+                 for layer in mount["layers"]}
+        equal(self.layers(), named, "layers after gc")
+        folder = Path(self.env["MULLIGAN_STATE"])
+        equal([str(p) for p in folder.glob("trash/*")], [], "trash after gc")
+        equal([str(p) for p in folder.glob("checkpoints/.*")], [], "half a manifest")
+        equal({p.name for p in folder.glob("sandboxes/*/*")} - {"lock", "record.json"}, set(),
+              "in the records of the dead")
+        return kept
+
+    def forget(self) -> None:
+        """Delete what is kept of the dead: then there is nothing."""
+        if self.manifests():
+            done = self.tool.run("rm", "--all")
+            equal(done.returncode, 0, done.stderr)
+        for part in ("layers", "checkpoints", "sandboxes", "trash"):
+            left = [p.name for p in Path(self.env["MULLIGAN_STATE"]).glob(f"{part}/*")]
+            equal(left, [], f"{part} after rm")
 
     def check_clean(self) -> None:
         """Nothing of this test is left once its sandboxes are removed."""
