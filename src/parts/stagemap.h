@@ -1,7 +1,7 @@
 /*
  * stagemap.h - where in a template each process's memory is staged.
  *
- * Guest addresses are divided into chunks of 16 GB. A chunk in which a
+ * Guest addresses are divided into chunks of 8 GB. A chunk in which a
  * process has private memory gets a chunk of the template's staging range;
  * neighbouring chunks under one mapping get neighbouring ones. So all of a
  * chunk moves to its place by one mremap, at one distance, aligned well
@@ -13,13 +13,13 @@
  *
  *	guest	  A . B		template  A X B		(X: of another place)
  *
- *	63 TB / 16 GB = 4,032 chunks; a usual process has three.
+ *	18 TB / 8 GB = 2,304 chunks; a usual process has three.
  */
 #pragma once
 
 #include "parts/image.h"
 
-#define STAGE_CHUNK_BITS 34
+#define STAGE_CHUNK_BITS 33
 #define STAGE_CHUNK_BYTES (1ull << STAGE_CHUNK_BITS)
 
 struct stage_chunk {

@@ -14,31 +14,34 @@
  * with struct pup_status. What comes back through it is hostile input.
  *
  * Address plan of templates and restored processes. Nothing a guest maps may
- * overlap [PUP_LOW, PUP_HIGH): the checkpoint refuses it by name.
+ * overlap [PUP_LOW, PUP_SHM_END): the checkpoint refuses it by name. Few are
+ * there: V8 maps at random below 0x4000 0000 0000, address sanitizers below
+ * 0x1001 0000 0000 and from 0x6000 0000 0000 on, the kernel places programs
+ * from 0x5555 0000 0000 on and all the rest downwards from the stack.
  *
- *	PUP_LOW    0x1000 0000 0000	blob: code and constants, r-x
+ *	PUP_LOW    0x4000 0000 0000	blob: code and constants, r-x
  *	PUP_THREAD   +64 MB		one work area a thread: frame, stack
  *	PUP_ARENA    +1 GB		arena of the request being served
  *	PUP_GATE     +9 GB		one page, read-only: go / not yet
  *	PUP_VDSO     +10 GB		the template's own vvar and vdso, parked
  *	PUP_HIGH   +16 GB
- *	PUP_STAGE  0x1100 0000 0000	templates only: staged memory of the tree
- *	PUP_STAGE_END 0x5000 0000 0000
- *	PUP_SHM    0x5000 0000 0000	shared objects, while a tree is being made
+ *	PUP_STAGE  0x4100 0000 0000	templates only: staged memory of the tree
+ *	PUP_STAGE_END 0x5300 0000 0000
+ *	PUP_SHM    0x5300 0000 0000	shared objects, while a tree is being made
  *	PUP_SHM_END 0x5500 0000 0000
  */
 #pragma once
 
 #include <stdint.h>
 
-#define PUP_LOW 0x100000000000ull
+#define PUP_LOW 0x400000000000ull
 #define PUP_THREAD (PUP_LOW + (64ull << 20))
 #define PUP_ARENA (PUP_LOW + (1ull << 30))
 #define PUP_GATE (PUP_LOW + (9ull << 30))
 #define PUP_VDSO (PUP_LOW + (10ull << 30))
 #define PUP_HIGH (PUP_LOW + (16ull << 30))
-#define PUP_STAGE 0x110000000000ull
-#define PUP_STAGE_END 0x500000000000ull
+#define PUP_STAGE 0x410000000000ull
+#define PUP_STAGE_END 0x530000000000ull
 #define PUP_SHM PUP_STAGE_END
 #define PUP_SHM_END 0x550000000000ull
 #define PUP_TASK_END 0x7ffffffff000ull /* end of user addresses, x86-64 */

@@ -130,22 +130,22 @@ static void map_at(uintptr_t at)
 
 static void map_first(void)
 {
-	map_at(0x100000000000);
+	map_at(0x400000000000);
 }
 
 static void map_reserved(void)
 {
-	map_at(0x100280001000);
+	map_at(0x400280001000);
 }
 
 static void map_staging(void)
 {
-	map_at(0x110000000000);
+	map_at(0x410000000000);
 }
 
 static void map_shared_range(void)
 {
-	map_at(0x500000000000);
+	map_at(0x530000000000);
 }
 
 static void map_last(void)
@@ -156,7 +156,7 @@ static void map_last(void)
 /* Spoil, or unmap, whatever is mapped where nothing of ours is. */
 static void attack_range(bool unmap)
 {
-	const unsigned long low = 0x100000000000, high = 0x550000000000;
+	const unsigned long low = 0x400000000000, high = 0x550000000000;
 	static char text[1 << 16];
 	size_t len = 0;
 	ssize_t n;
