@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "checkpoint/take.h"
@@ -122,7 +123,7 @@ static int count_entries(int root_fd, const char *path)
 }
 
 /* What lies in memory file systems is in no layer. */
-static int look_memory_files(const struct take *t, struct err *e)
+static int look_memory_files(struct take *t, struct err *e)
 {
 	int n = count_entries(t->in->root_fd, "/dev/mqueue");
 	if (n < 0)
@@ -133,11 +134,26 @@ static int look_memory_files(const struct take *t, struct err *e)
 		return err_remedy(e, "remove them");
 	}
 	struct tree_image *im = &t->next->image;
-	int r = memfs_save(im, t->in->root_fd, "/dev/shm", e);
+	int r = memfs_save(im, t->in->root_fd, "/dev/shm", &t->look.memory_names, e);
 	vec_each(char *, path, &t->en->spec.tmpfs)
 		if (r == 0)
-			r = memfs_save(im, t->in->root_fd, *path, e);
+			r = memfs_save(im, t->in->root_fd, *path, &t->look.memory_names, e);
 	return r;
+}
+
+/* A restore passes the files on above the highest number that is in use. */
+static int check_numbers(const struct tree_image *im, struct err *e)
+{
+	enum { OWN = 128 };
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return err_set(e, errno, "RLIMIT_NOFILE: %s", strerror(errno));
+	rlim_t needed = (rlim_t)files_max_fd(im) + 2 * im->files.n + im->map_files.n + OWN;
+	if (needed <= limit.rlim_cur)
+		return 0;
+	err_set(e, E2BIG, "descriptor %d leaves no room below the limit of %llu", files_max_fd(im),
+		(unsigned long long)limit.rlim_cur);
+	return err_remedy(e, "close it, or raise the limit of open files before `mulligan create`");
 }
 
 int take_look(struct take *t, struct err *e)
@@ -182,7 +198,9 @@ int take_look(struct take *t, struct err *e)
 	if (im->files.n + im->procs.n > IMAGE_FILES_MAX)
 		return err_set(e, E2BIG, "there are more than %d open file descriptions",
 			       IMAGE_FILES_MAX);
-	r = shm_read_all(&t->look, e);
+	r = check_numbers(im, e);
+	if (r == 0)
+		r = shm_read_all(&t->look, e);
 	if (r)
 		return r;
 	if (stagemap_inherit(im, &t->base->image))

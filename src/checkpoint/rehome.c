@@ -30,19 +30,6 @@ static bool on_cut_mount(const struct take *t, const struct image_file *f)
 	return m->old_mnt_id != 0;
 }
 
-/* Others are of a mapping: it stays, unless its inode does not go on. */
-static bool has_descriptor(const struct tree_image *im, int file)
-{
-	vec_each(struct image_proc, p, &im->procs) {
-		if (p->cwd == file || p->root == file)
-			return true;
-		vec_each(struct image_fd, fd, &p->fds)
-			if (fd->file == file)
-				return true;
-	}
-	return false;
-}
-
 /*
  * What is watched and moves must be watched where it goes. No need to undo
  * it: an epoll forgets what is closed.
@@ -67,11 +54,9 @@ int take_reopen(struct take *t, struct err *e)
 		bool *wanted = vec_add(&t->reopen);
 		if (!wanted)
 			return err_set(e, ENOMEM, "out of memory");
-		*wanted = on_cut_mount(t, image_file(im, (int)i)) && has_descriptor(im, (int)i);
+		/* mappings, too: what stays behind is known by a name of the past */
+		*wanted = on_cut_mount(t, image_file(im, (int)i));
 	}
-	vec_each(struct carry_want, want, &t->carry)
-		if (want->moved)
-			*(bool *)vec_at(&t->reopen, (size_t)want->tag) = true;
 	t->reopened = (struct files_open){ .image = im,
 					   .root_fd = t->in->root_fd,
 					   .wanted = &t->reopen };

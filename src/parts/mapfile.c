@@ -10,6 +10,7 @@
 
 #include <linux/openat2.h>
 
+#include "parts/memfs.h"
 #include "sys/fd.h"
 #include "sys/file.h"
 #include "sys/mount.h"
@@ -80,6 +81,40 @@ static int open_by_path(struct look *l, const struct procfs_map *map, const char
 	if (fd < 0)
 		return fd;
 	return is_same(l, fd, map) ? take_fd(&fd) : -ESTALE;
+}
+
+/* The kernel marks a mapping's file as deleted; a name can end that way, too. */
+int mapfile_is_deleted(struct look *l, const struct procfs_map *map, const char *name)
+{
+	static const char mark[] = " (deleted)";
+	size_t n = strlen(name), k = sizeof(mark) - 1;
+	if (n < k || strcmp(name + n - k, mark))
+		return 0;
+	scoped_fd int fd = open_by_path(l, map, name);
+	if (fd >= 0)
+		return 0;
+	return fd == -ENOENT || fd == -ESTALE || fd == -ENOTDIR ? 1 : fd;
+}
+
+bool mapfile_is_named(struct look *l, const struct procfs_map *map, const char *name)
+{
+	scoped_fd int fd = open_by_path(l, map, name);
+	return fd >= 0;
+}
+
+const char *mapfile_other_name(struct look *l, const struct frozen_proc *fp,
+			       const struct procfs_map *map, const char *name)
+{
+	if (!strncmp(name, "/memfd:", 7) || !strncmp(name, "/dev/zero", 9) ||
+	    !strncmp(name, "/SYSV", 5))
+		return "";
+	bool known;
+	const char *path = memfs_find(&l->memory_names, map->dev, map->ino, &known);
+	if (path || known)
+		return path ? path : "";
+	struct stat st;
+	scoped_fd int fd = open_map_files(l, fp, map);
+	return fd >= 0 && fstat(fd, &st) == 0 && st.st_nlink == 0 ? "" : NULL;
 }
 
 int mapfile_find_or_open(struct look *l, const struct image_proc *p, const struct frozen_proc *fp,

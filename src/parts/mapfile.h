@@ -9,6 +9,20 @@
 
 #include "parts/part.h"
 
+/* Does the name lead to the file that is mapped? */
+bool mapfile_is_named(struct look *l, const struct procfs_map *map, const char *name);
+
+/*
+ * Of a file that was mapped by a name that is gone: a name that it still has,
+ * "" where it has none, NULL where that cannot be told or it has one that is
+ * not known.
+ */
+const char *mapfile_other_name(struct look *l, const struct frozen_proc *fp,
+			       const struct procfs_map *map, const char *name);
+
+/* Whether the file of a shared mapping has lost its name: 1, 0, -errno. */
+must_check int mapfile_is_deleted(struct look *l, const struct procfs_map *map, const char *name);
+
 /* Index in image.map_files of the file that a mapping is of, or -errno. */
 must_check int mapfile_find_or_open(struct look *l, const struct image_proc *p,
 				    const struct frozen_proc *fp, const struct procfs_map *map,

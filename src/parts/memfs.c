@@ -28,6 +28,8 @@ struct copy {
 	int top_fd;		/* of the new tree */
 	dev_t dev;		/* of the old one */
 	struct vec linked;	/* struct linked */
+	struct vec *names;	/* struct memfs_name, or NULL */
+	const char *mount;	/* where it is in the sandbox */
 	char path[4096];	/* of what is copied, below the top */
 	size_t path_len;
 	unsigned int depth, files;
@@ -40,6 +42,36 @@ static int copy_attributes(int to_fd, const char *name, const struct stat *st)
 	if (r == 0 && !S_ISLNK(st->st_mode))
 		r = sys_fchmodat(to_fd, name, st->st_mode & 07777);
 	return r ? r : sys_utimensat(to_fd, name, times, AT_SYMLINK_NOFOLLOW);
+}
+
+static int add_name(struct vec *names, const struct stat *st, const char *mount,
+		    const char *path)
+{
+	char full[8192];
+	struct memfs_name *n = vec_add(names);
+	if (!n)
+		return -ENOMEM;
+	snprintf(full, sizeof(full), "%s%s%s", mount, *path ? "/" : "", path);
+	*n = (struct memfs_name){ st->st_dev, st->st_ino, strdup(full) };
+	return n->path ? 0 : -ENOMEM;
+}
+
+const char *memfs_find(const struct vec *names, uint64_t dev, uint64_t ino, bool *known)
+{
+	*known = false;
+	vec_each(struct memfs_name, n, names) {
+		*known |= n->dev == dev;
+		if (n->dev == dev && n->ino == ino)
+			return n->path;
+	}
+	return NULL;
+}
+
+void memfs_names_deinit(struct vec *names)
+{
+	vec_each(struct memfs_name, n, names)
+		free(n->path);
+	vec_deinit(names);
 }
 
 /* 1: it was one more name of a file that is there already. */
@@ -106,6 +138,11 @@ static int copy_entry(struct copy *c, int from_dir, int to_dir, const char *name
 		return 0;	/* another mount: not ours */
 	if (++c->files > FILES_MAX)
 		return -E2BIG;
+	if (c->names && S_ISREG(st.st_mode)) {
+		r = add_name(c->names, &st, c->mount, c->path);
+		if (r)
+			return r;
+	}
 	if (!S_ISDIR(st.st_mode) && st.st_nlink > 1) {
 		r = copy_name(c, to_dir, name, &st);
 		if (r)
@@ -149,9 +186,12 @@ static int copy_below(struct copy *c, int from_fd, int to_fd)
 }
 
 /* Also what the top directory itself is like. */
-static int copy_tree(int from_fd, int to_fd)
+static int copy_tree(int from_fd, int to_fd, const char *mount, struct vec *names)
 {
-	struct copy c = { .top_fd = to_fd, .linked = VEC_INIT(struct linked) };
+	struct copy c = { .top_fd = to_fd,
+			  .linked = VEC_INIT(struct linked),
+			  .names = names,
+			  .mount = mount };
 	struct stat st;
 	int r = sys_fstat(from_fd, &st);
 	c.dev = r ? 0 : st.st_dev;
@@ -184,19 +224,23 @@ static bool is_pristine(int dir_fd, int *error)
 	return n <= 2;	/* "." and ".." */
 }
 
-int memfs_save(struct tree_image *im, int root_fd, const char *path, struct err *e)
+int memfs_save(struct tree_image *im, int root_fd, const char *path, struct vec *names,
+	       struct err *e)
 {
 	scoped_fd int from = sys_inroot_open(root_fd, path, O_RDONLY | O_DIRECTORY);
 	if (from == -ENOENT || from == -ENOTDIR)
 		return 0;
-	int r = from < 0 ? from : 0;
+	struct stat st;
+	int r = from < 0 ? from : sys_fstat(from, &st);
+	if (r == 0)
+		r = add_name(names, &st, path, "");
 	if (r == 0 && is_pristine(from, &r))
 		return r ? err_set(e, -r, "read %s: %s", path, strerror(-r)) : 0;
 	scoped_fd int to = r ? -1 : new_tmpfs();
 	if (r == 0 && to < 0)
 		r = to;
 	if (r == 0)
-		r = copy_tree(from, to);
+		r = copy_tree(from, to, path, names);
 	if (r) {
 		err_set(e, -r, "copy %s, which is in memory: %s", path, strerror(-r));
 		return err_path(e, path);
@@ -212,7 +256,7 @@ int memfs_fill(const struct tree_image *im, int root_fd, struct err *e)
 {
 	vec_each(struct image_memfs, m, &im->memfs) {
 		scoped_fd int to = sys_inroot_open(root_fd, m->path, O_RDONLY | O_DIRECTORY);
-		int r = to < 0 ? to : copy_tree(m->dir_fd, to);
+		int r = to < 0 ? to : copy_tree(m->dir_fd, to, m->path, NULL);
 		if (r)
 			return err_set(e, -r, "fill %s, which is in memory: %s", m->path,
 				       strerror(-r));

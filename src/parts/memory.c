@@ -29,12 +29,6 @@ static bool starts_with(const char *s, const char *head)
 	return !strncmp(s, head, strlen(head));
 }
 
-static bool ends_with(const char *s, const char *tail)
-{
-	size_t n = strlen(s), k = strlen(tail);
-	return n >= k && !strcmp(s + n - k, tail);
-}
-
 /*
  * Whether a shared mapping may be made writable. smaps says so, but counts
  * pages on its way (0.3 ms): what the last checkpoint found is kept.
@@ -66,6 +60,9 @@ static int shared_file(struct look *l, const struct image_proc *p, const struct 
 	int writable = may_write(l, p, fp, map, name);
 	if (writable < 0)
 		return look_refuse(e, p, -1, "its mapping of %s: %s", name, strerror(-writable));
+	if (!mapfile_is_named(l, map, name))
+		return look_refuse(e, p, -1, "its mapping of %s: another file has its name now",
+				   name);
 	const struct part_mount *m = mapfile_mount(l, fp, map, name);
 	struct image_file *f = vec_add(&l->image->files);
 	if (!f)
@@ -91,9 +88,18 @@ static int classify(struct look *l, const struct image_proc *p, const struct fro
 		    const struct procfs_map *map, struct image_vma *v, struct err *e)
 {
 	const char *name = procfs_map_name(&l->maps, map);
+	int deleted = map->shared ? mapfile_is_deleted(l, map, name) : 0;
+	if (deleted < 0)
+		return look_refuse(e, p, -1, "its mapping of %s: %s", name, strerror(-deleted));
+	const char *other = deleted ? mapfile_other_name(l, fp, map, name) : NULL;
 	if (starts_with(name, "[vvar") || !strcmp(name, "[vdso]")) {
 		v->kind = VMA_VDSO;
-	} else if (map->shared && !starts_with(name, "/SYSV") && ends_with(name, " (deleted)")) {
+	} else if (deleted && other && *other) {
+		return shared_file(l, p, fp, map, other, v, e);
+	} else if (deleted && !other) {
+		return look_refuse(e, p, -1, "a mapping of a file that may have other names (%s)",
+				   name);
+	} else if (deleted && !starts_with(name, "/SYSV")) {
 		v->kind = VMA_SHM;
 		return shm_look(l, p, fp, map, v, e);
 	} else if (map->shared && (starts_with(name, "/SYSV") || !starts_with(name, "/"))) {

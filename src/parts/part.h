@@ -74,6 +74,7 @@ struct look {
 	int next_template_fd;		/* number for the next file, ever growing */
 	struct vec opened;		/* struct look_opened: new map_files */
 	int root_fd;			/* of the sandbox, O_PATH */
+	struct vec memory_names;	/* struct memfs_name */
 	/* scratch, reused from process to process */
 	struct procfs_maps maps;
 	struct procfs_fds fds;

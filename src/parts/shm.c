@@ -26,7 +26,15 @@
 #include "sys/fd.h"
 #include "sys/proc.h"
 
-enum { BLOCK = 1 << 20 };
+enum {
+	BLOCK = 1 << 20,
+	SHM_MAX = 128,			/* each is a descriptor in one message */
+	RUNS_MAX = 20000,
+	HOLE_BYTES = 64 << 10,		/* shorter ones are read as zeros */
+};
+
+#define SHM_ROOM (PUP_SHM_END - PUP_SHM)
+#define BLIND_BYTES (4ull << 30)	/* most that is read page by page */
 
 static struct image_shm *shm_at(const struct tree_image *im, int i)
 {
@@ -143,6 +151,22 @@ static void place(const struct tree_image *im, struct image_vma *v)
 	v->object -= before;
 }
 
+/* All of them are mapped side by side while a tree is made. */
+static int check_room(const struct tree_image *im, struct err *e)
+{
+	uint64_t bytes = 0;
+	for (int i = 0; i < (int)im->shms.n; i++) {
+		const struct image_shm *s = shm_at(im, i);
+		if (s->bytes > SHM_ROOM || bytes + s->bytes + 2 * PUP_PAGE > SHM_ROOM)
+			return err_set(e, E2BIG, "there is more than %llu GB of shared memory",
+				       (unsigned long long)(SHM_ROOM >> 30));
+		bytes += s->bytes + 2 * PUP_PAGE;
+	}
+	if (im->shms.n > SHM_MAX)
+		return err_set(e, E2BIG, "there are more than %d shared memory objects", SHM_MAX);
+	return 0;
+}
+
 int shm_find_files(struct look *l, struct err *e)
 {
 	vec_each(struct image_shm, s, &l->image->shms) {
@@ -160,7 +184,7 @@ int shm_find_files(struct look *l, struct err *e)
 	for (size_t i = l->image->shms.n; i-- > 0;)
 		if (shm_at(l->image, (int)i)->file != IMAGE_NONE)
 			vec_remove(&l->image->shms, i);
-	return 0;
+	return check_room(l->image, e);
 }
 
 int shm_read_all(struct look *l, struct err *e)
@@ -175,6 +199,8 @@ int shm_read_all(struct look *l, struct err *e)
 			int r = first ? new_content(s) : 0;
 			if (r == 0 && first)
 				s->every_mapping = read_by_link(l, fp, v, s->content_fd) != 0;
+			if (r == 0 && s->every_mapping && v->end - v->start > BLIND_BYTES)
+				r = -EFBIG;
 			if (r == 0 && s->every_mapping)
 				r = read_by_page(fp, v, s->content_fd);
 			if (r)
@@ -182,6 +208,8 @@ int shm_read_all(struct look *l, struct err *e)
 						   "its shared memory: %s", strerror(-r));
 		}
 	}
+	if (shm_count_runs(l->image) > RUNS_MAX)
+		return err_set(e, E2BIG, "shared memory is in more than %d pieces", RUNS_MAX);
 	return 0;
 }
 
@@ -193,23 +221,49 @@ static uint64_t object_address(const struct tree_image *im, int object)
 	return at;
 }
 
+/*
+ * The next run of data from *at on, holes that are not worth a call included:
+ * its start, *at becomes its end. -ENXIO: there is none.
+ */
+static int64_t next_run(const struct image_shm *s, off_t *at)
+{
+	int64_t start = sys_lseek(s->content_fd, *at, SEEK_DATA);
+	int64_t data = start;
+	while (data >= 0) {
+		int64_t hole = sys_lseek(s->content_fd, data, SEEK_HOLE);
+		if (hole < 0)
+			return hole;
+		*at = hole;
+		data = sys_lseek(s->content_fd, hole, SEEK_DATA);
+		if (data < 0 || data - hole >= HOLE_BYTES)
+			break;
+	}
+	return start;
+}
+
+size_t shm_count_runs(const struct tree_image *im)
+{
+	size_t n = 0;
+	for (int i = 0; i < (int)im->shms.n; i++)
+		for (off_t at = 0; next_run(shm_at(im, i), &at) >= 0;)
+			n++;
+	return n;
+}
+
 static void emit_fill(struct prog *p, const struct image_shm *s, unsigned int slot, uint64_t base)
 {
-	off_t at = 0;
-	for (;;) {
-		off_t data = sys_lseek(s->content_fd, at, SEEK_DATA);
+	for (off_t at = 0;;) {
+		int64_t data = next_run(s, &at);
 		if (data == -ENXIO)
 			return;
-		off_t hole = data < 0 ? data : sys_lseek(s->content_fd, data, SEEK_HOLE);
-		if (hole < 0) {
+		if (data < 0) {
 			p->arena->failed = true;
 			return;
 		}
-		prog_sys(p, SYS_pread64, slot, base + (uint64_t)data, (uint64_t)(hole - data),
+		prog_sys(p, SYS_pread64, slot, base + (uint64_t)data, (uint64_t)(at - data),
 			 (uint64_t)data);
 		prog_slots(p, 1);
-		prog_exact(p, (uint64_t)(hole - data));
-		at = hole;
+		prog_exact(p, (uint64_t)(at - data));
 	}
 }
 

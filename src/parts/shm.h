@@ -16,6 +16,9 @@ must_check int shm_find_files(struct look *l, struct err *e);
 /* Read the objects' bytes, while everything is frozen. */
 must_check int shm_read_all(struct look *l, struct err *e);
 
+/* Operations that filling the objects takes. */
+size_t shm_count_runs(const struct tree_image *im);
+
 /* PID 1: make the objects, mapped at PUP_SHM, for the tree to inherit. */
 void shm_emit_objects(struct prog *p, const struct tree_image *im, unsigned int first_slot);
 

@@ -131,7 +131,10 @@ static int open_socket(struct files_open *o, int file)
 int sock_join(struct files_open *o, int *file)
 {
 	const struct tree_image *im = o->image;
-	int r = 0;
+	/* accepted connections may be queued in unix sockets */
+	int r = sock_inet_join(o, file);
+	if (r)
+		return r;
 	for (*file = 0; *file < (int)im->files.n; ++*file) {
 		if (image_file(im, *file)->kind != FILE_SOCKET || !kind_is_wanted(o, *file) ||
 		    is_inet(image_sock(im, *file)))
@@ -141,9 +144,6 @@ int sock_join(struct files_open *o, int *file)
 		if (r)
 			return r;
 	}
-	r = sock_inet_join(o, file);
-	if (r)
-		return r;
 	for (*file = 0; *file < (int)im->files.n; ++*file) {
 		if (image_file(im, *file)->kind != FILE_SOCKET || !kind_is_wanted(o, *file))
 			continue;

@@ -1,5 +1,7 @@
 #include "parts/part.h"
 
+#include "parts/memfs.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -29,6 +31,7 @@ void look_init(struct look *l)
 		.seen = VEC_INIT(struct look_seen),
 		.ttys = VEC_INIT(struct look_tty),
 		.opened = VEC_INIT(struct look_opened),
+		.memory_names = VEC_INIT(struct memfs_name),
 		.root_fd = -1,
 		.held = VEC_INIT(int),
 		.self.pidfd = -1,
@@ -48,6 +51,7 @@ void look_deinit(struct look *l)
 	vec_each(struct look_opened, o, &l->opened)
 		cleanup_fd(&o->fd);
 	vec_deinit(&l->opened);
+	memfs_names_deinit(&l->memory_names);
 	vec_each(struct look_tty, t, &l->ttys) {
 		cleanup_fd(&t->master_fd);
 		cleanup_fd(&t->slave_fd);

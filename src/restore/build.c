@@ -28,6 +28,7 @@
 
 #include "base/clock.h"
 #include "parts/memfs.h"
+#include "parts/shm.h"
 #include "parts/sockets.h"
 #include "restore/pid1.h"
 #include "sys/fd.h"
@@ -40,6 +41,7 @@ enum {
 	ARENA_BASE_BYTES = 512 << 10,
 	ARENA_PROC_BYTES = 48 << 10,	/* measured: python with 110 VMAs 20 KB */
 	ARENA_THREAD_BYTES = 16 << 10,
+	ARENA_FILE_BYTES = 2048,	/* a pidfd, an epoll's entry: 16 operations */
 	ARENA_SOCKET_BYTES = 24 * sizeof(struct pup_op),
 	ARENA_TIMERS_BYTES = 64 << 10,	/* the most of parts/posix_timers.c */
 	SLICE_NS = 50000000,
@@ -83,7 +85,9 @@ static size_t arena_bytes(const struct tree_image *im)
 {
 	size_t bytes = ARENA_BASE_BYTES + im->procs.n * ARENA_PROC_BYTES +
 		       sock_count(im) * ARENA_SOCKET_BYTES +
-		       im->n_threads * ARENA_THREAD_BYTES;
+		       im->n_threads * ARENA_THREAD_BYTES +
+		       im->files.n * ARENA_FILE_BYTES +
+		       shm_count_runs(im) * sizeof(struct pup_op);
 	vec_each(struct image_proc, p, &im->procs) {
 		bytes += (p->fds.n * 2 + p->vmas.n * 8 + 64) * sizeof(struct pup_op);
 		size_t signals = p->pending.n;

@@ -8,7 +8,10 @@
 #include "sandbox/fs_internal.h"
 #include "sys/mount.h"
 
-enum { SPARES_MAX = 8 };
+enum {
+	SPARES_MAX = 8,
+	SPARES_ALIKE = 2,	/* for a standby, and for the next one */
+};
 
 #ifndef OPEN_TREE_CLOEXEC
 #define OPEN_TREE_CLOEXEC O_CLOEXEC
@@ -54,6 +57,14 @@ static bool same_stack(const struct fs_mount *a, const struct fs_mount *b)
 	return true;
 }
 
+static unsigned int count_alike(const struct fs_spares *s, const struct fs_mount *m)
+{
+	unsigned int n = 0;
+	vec_each(struct fs_mount, spare, &s->mounts)
+		n += same_stack(spare, m);
+	return n;
+}
+
 static int clone_of(int mnt_fd)
 {
 	return sys_open_tree(mnt_fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
@@ -96,7 +107,8 @@ void fs_tree_recycle(struct fs_tree *t)
 		 * Its layers were merged: the next one is shorter. Or it has
 		 * files of its own, which may have been mapped.
 		 */
-		if (m->keep_fd < 0 || m->retired.n || m->kept.n || !fs_mount_is_clean(m, false))
+		if (m->keep_fd < 0 || count_alike(t->spares, m) >= SPARES_ALIKE ||
+		    m->retired.n || m->kept.n || !fs_mount_is_clean(m, false))
 			continue;
 		if (t->spares->mounts.n == SPARES_MAX)
 			drop(t->spares, 0);

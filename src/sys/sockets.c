@@ -134,6 +134,8 @@ void sys_packet_deinit(struct sys_packet *p)
 	vec_deinit(&p->bytes);
 }
 
+enum { CMSG_PIDFD = 4 /* SCM_PIDFD, Linux 6.5 */ };
+
 /* Own every descriptor of the message, whatever else it has. */
 static int take_control(struct sys_packet *p, struct msghdr *msg)
 {
@@ -145,6 +147,12 @@ static int take_control(struct sys_packet *p, struct msghdr *msg)
 			struct ucred creds;
 			memcpy(&creds, CMSG_DATA(c), sizeof(creds));
 			p->has_creds = creds.pid != 0;
+		}
+		if (c->cmsg_type == CMSG_PIDFD) {
+			int pidfd;
+			memcpy(&pidfd, CMSG_DATA(c), sizeof(pidfd));
+			cleanup_fd(&pidfd);
+			p->has_creds = true;
 		}
 		size_t n = c->cmsg_type == SCM_RIGHTS ? (c->cmsg_len - CMSG_LEN(0)) / sizeof(int) :
 							0;

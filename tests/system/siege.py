@@ -164,7 +164,7 @@ KINDS = [
     Kind("blocked-calls", DENIED, "Invalid"), Kind("dispatched-calls", DENIED, "Invalid"),
     Kind("directory-notify", DENIED, "Invalid"),
     Kind("chroot"), Kind("no-descriptors"), Kind("many-descriptors"), Kind("many-mappings"),
-    Kind("deep-directory", REFUSED), Kind("odd-file-names", REFUSED), Kind("odd-program"),
+    Kind("deep-directory", REFUSED), Kind("odd-file-names"), Kind("odd-program"),
     Kind("odd-comm"), Kind("odd-pointers"), Kind("odd-registers"), Kind("odd-personality"),
     Kind("no-tsc"), Kind("scheduling"), Kind("locked-future"),
     Kind("huge-environment"), Kind("not-dumpable"), Kind("oom-first"),
