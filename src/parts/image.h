@@ -292,6 +292,7 @@ struct image_shm {
 	int content_fd;		/* memfd, sparse; -1: not read yet */
 	int file;		/* image.files: the description whose bytes these
 				 * are, IMAGE_NONE: nobody has it open */
+	bool maybe_named;	/* while reading: it may have a name that is not known */
 	bool every_mapping;	/* while reading: holes cannot be seen */
 };
 

@@ -96,12 +96,9 @@ static int classify(struct look *l, const struct image_proc *p, const struct fro
 		v->kind = VMA_VDSO;
 	} else if (deleted && other && *other) {
 		return shared_file(l, p, fp, map, other, v, e);
-	} else if (deleted && !other) {
-		return look_refuse(e, p, -1, "a mapping of a file that may have other names (%s)",
-				   name);
 	} else if (deleted && !starts_with(name, "/SYSV")) {
 		v->kind = VMA_SHM;
-		return shm_look(l, p, fp, map, v, e);
+		return shm_look(l, map, !other, v, e);
 	} else if (map->shared && (starts_with(name, "/SYSV") || !starts_with(name, "/"))) {
 		return look_refuse(e, p, -1, "shared memory of a kind not saved yet (%s)", name);
 	} else if (map->shared) {

@@ -56,8 +56,8 @@ static int find_or_add(struct look *l, const struct procfs_map *map)
 	return (int)l->image->shms.n - 1;
 }
 
-int shm_look(struct look *l, const struct image_proc *p, const struct frozen_proc *fp,
-	     const struct procfs_map *map, struct image_vma *v, struct err *e)
+int shm_look(struct look *l, const struct procfs_map *map, bool maybe_named,
+	     struct image_vma *v, struct err *e)
 {
 	int i = find_or_add(l, map);
 	if (i < 0)
@@ -66,6 +66,7 @@ int shm_look(struct look *l, const struct image_proc *p, const struct frozen_pro
 	uint64_t end = map->offset + (map->end - map->start);
 	if (end > s->bytes)
 		s->bytes = end;
+	s->maybe_named |= maybe_named;
 	v->object = i;
 	return 0;
 }
@@ -176,6 +177,9 @@ int shm_find_files(struct look *l, struct err *e)
 			s->file = add_mapped(l, twin);
 		if (s->file == -ENOMEM)
 			return err_set(e, ENOMEM, "out of memory");
+		if (s->file == IMAGE_NONE && s->maybe_named)
+			return err_set(e, ENOTSUP, "cannot save a shared mapping of a removed file that may "
+						   "have other names");
 	}
 	vec_each(struct image_proc, p, &l->image->procs)
 		vec_each(struct image_vma, v, &p->vmas)

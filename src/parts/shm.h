@@ -3,9 +3,13 @@
 
 #include "parts/part.h"
 
-/* A shared mapping: find or make its object, grow it, note the mapping. */
-must_check int shm_look(struct look *l, const struct image_proc *p, const struct frozen_proc *fp,
-			const struct procfs_map *map, struct image_vma *v, struct err *e);
+/*
+ * A shared mapping: find or make its object, grow it, note the mapping.
+ * maybe_named: the file may have a name; then somebody must have it open, who
+ * shows that it has none.
+ */
+must_check int shm_look(struct look *l, const struct procfs_map *map, bool maybe_named,
+			struct image_vma *v, struct err *e);
 
 /*
  * When all descriptors have been seen: mappings of files that somebody has
