@@ -82,12 +82,12 @@ static void __attribute__((noreturn)) guest_main(int in_fd, int out_fd)
 {
 	char c, name[32], text[32];
 	for (int i = 1; read(in_fd, &c, 1) == 1; i++) {
-		snprintf(name, sizeof(name), "/work/file%d", i);
+		snprintf(name, sizeof(name), "/area/file%d", i);
 		snprintf(text, sizeof(text), "layer %d", i);
 		stack_write(name, text);
 		/* all that earlier layers hold is seen through the stack */
 		for (int k = 1; k <= i; k++) {
-			snprintf(name, sizeof(name), "/work/file%d", k);
+			snprintf(name, sizeof(name), "/area/file%d", k);
 			snprintf(text, sizeof(text), "layer %d", k);
 			c = stack_says(name, text) ? c : 'n';
 		}
@@ -152,7 +152,7 @@ static void check_layers(int n)
 	char path[600], part[64], text[32];
 	for (int i = 1; i <= n; i++)
 		for (int k = 1; k <= n; k++) {
-			snprintf(part, sizeof(part), "fs/work/file%d", k);
+			snprintf(part, sizeof(part), "fs/area/file%d", k);
 			snprintf(text, sizeof(text), "layer %d", k);
 			bool there = stack_says(stack_layer_path(path, sizeof(path), i, part), text);
 			if (there != (i == k))
@@ -170,7 +170,7 @@ TEST(rotation_under_a_live_root_as_ordinary_user, .timeout_s = 60)
 	snprintf(root, sizeof(root), "%s/root", t_tmpdir());
 	t_sys(mkdir(root, 0755));
 	t_sys(mkdir(stack_layer_path(path, sizeof(path), 0, "fs/proc"), 0755));
-	t_sys(mkdir(stack_layer_path(path, sizeof(path), 0, "fs/work"), 0755));
+	t_sys(mkdir(stack_layer_path(path, sizeof(path), 0, "fs/area"), 0755));
 	int own_mntns_fd = (int)t_sys(open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC));
 	struct guest g = guest_start((int)t_sys(stack_overlay(1, 0, 1, NULL)), root);
 	for (int i = 0; i < RUNS; i++) {

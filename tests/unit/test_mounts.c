@@ -382,10 +382,10 @@ static void set_volumes(struct box *b)
 	close(make_dir(b->dir, "rw/nested"));
 	make_file(b->dir, "ro/hello", "hello");
 	make_file(b->dir, "one", "single");
-	add_volume(b, "rw", "/work/dir:rw");
+	add_volume(b, "rw", "/area/dir:rw");
 	add_volume(b, "ro", "/data:ro");
 	add_volume(b, "one", "/etc/one:ro");
-	add_volume(b, "ro", "/work/dir/nested:ro");
+	add_volume(b, "ro", "/area/dir/nested:ro");
 	t_ok_e(spec_add_tmpfs(&b->spec, "/tmp", &e), &e);
 	add_volume(b, "ro", "/tmp/a/b:ro");
 	add_volume(b, "one", "/tmp/a/one:rw");
@@ -398,10 +398,10 @@ static void look_volumes(struct box *b)
 	read_text("/data/hello", text, sizeof(text));
 	t_str_eq(text, "hello");
 	t_eq(open_error("/data/new", O_CREAT | O_WRONLY), EROFS);
-	t_eq(open_error("/work/dir/new", O_CREAT | O_WRONLY), 0);
+	t_eq(open_error("/area/dir/new", O_CREAT | O_WRONLY), 0);
 	read_text("/etc/one", text, sizeof(text));
 	t_str_eq(text, "single");
-	read_text("/work/dir/nested/hello", text, sizeof(text));
+	read_text("/area/dir/nested/hello", text, sizeof(text));
 	read_text("/tmp/a/b/hello", text, sizeof(text));
 	read_text("/tmp/a/one", text, sizeof(text));
 	t_str_eq(text, "single");
@@ -461,14 +461,14 @@ TEST(host_network_keeps_sys_read_only)
 static void spoil_root(struct box *b)
 {
 	t_sys(mkdirat(b->root_fd, "etc", 0755));
-	t_sys(symlinkat("/../../../", b->root_fd, "work"));
+	t_sys(symlinkat("/../../../", b->root_fd, "area"));
 	t_sys(symlinkat("../../..", b->root_fd, "run"));
 }
 
 static void look_spoilt(struct box *b)
 {
 	char text[64];
-	/* "/work" leads to "/" of the sandbox, so the volume is at /dir */
+	/* "/area" leads to "/" of the sandbox, so the volume is at /dir */
 	read_text("/dir/seen", text, sizeof(text));
 	t_str_eq(text, "yes");
 	read_text("/mulligan/generation", text, sizeof(text));
@@ -482,7 +482,7 @@ static void spoilt_as(uid_t uid)
 		box_init(&b, uid);
 		close(make_dir(b.dir, "rw"));
 		make_file(b.dir, "rw/seen", "yes");
-		add_volume(&b, "rw", "/work/dir");
+		add_volume(&b, "rw", "/area/dir");
 		box_build(&b, false);
 		spoil_root(&b);
 		box_run(&b, look_spoilt);
