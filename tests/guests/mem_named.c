@@ -2,33 +2,15 @@
  * Shared memory that is a file, two processes counting in it in turn: a memfd,
  * a file of /dev/shm, both with and without a descriptor and a name.
  */
-#include "guest.h"
+#include "turns.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 enum { PAGE = 4096, LEN = 32 * PAGE };
 
-struct shared {
-	volatile uint64_t turn;
-	volatile uint64_t sum;
-	volatile bool stop;
-};
-
 static char path[64];
-
-static void take_turn(struct shared *s, unsigned who)
-{
-	if (s->turn % 2 != who) {
-		usleep(200);
-		return;
-	}
-	s->sum = guest_mix(s->sum, s->turn);
-	__sync_synchronize();
-	s->turn++;
-}
 
 static int make(const char *kind)
 {
@@ -88,7 +70,7 @@ int main(int argc, char **argv)
 	/* a second, smaller view that cannot be written */
 	char *view = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, PAGE);
 	guest_check(view != MAP_FAILED);
-	struct shared *s = (struct shared *)p;
+	struct turns *s = (struct turns *)p;
 	guest_fill(p + PAGE, 8 * PAGE, 1);
 	if (!strncmp(kind, "memfd", 5))
 		guest_sys(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW));
@@ -99,22 +81,10 @@ int main(int argc, char **argv)
 		close(fd);
 	pid_t pid = fork();
 	if (pid == 0) {
-		while (!s->stop)
-			take_turn(s, 1);
+		turns_take_all(s);
 		_exit(guest_filled(view, PAGE, 1) ? 0 : 1);
 	}
-	guest_check(pid > 0);
-	guest_ready();
-	while (!guest_go())
-		take_turn(s, 0);
-	s->stop = true;
-	int status;
-	guest_eq(waitpid(pid, &status, 0), pid);
-	guest_eq(status, 0);
-	uint64_t check = 0;
-	for (uint64_t i = 0; i < s->turn; i++)
-		check = guest_mix(check, i);
-	guest_check(check == s->sum);
+	turns_lead(s, pid);
 	guest_check(guest_filled(p + PAGE, 8 * PAGE, 1));
 	guest_check(guest_zeros(p + 9 * PAGE, LEN - 9 * PAGE));
 	guest_check(guest_filled(view, PAGE, 1));
