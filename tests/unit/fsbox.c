@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "harness/harness.h"
+#include "sandbox/spares.h"
 #include "store/tree.h"
 #include "sys/file.h"
 #include "sys/mount.h"
@@ -344,6 +345,21 @@ void guest_stop(struct guest *g)
 	close(g->socket_fd);
 	close(g->mntns_fd);
 	t_join(g->pid);
+}
+
+void fsrun_begin(struct fsrun *r, const struct fsbox *b, struct fs_spares *spares,
+		 const struct fs_snapshot *s)
+{
+	struct err e = ERR_INIT;
+	t_ok_e(fs_tree_new(b->store, spares, b->root, &b->spec, s, &r->tree, &e), &e);
+	guest_start(&r->guest, b, r->tree);
+}
+
+void fsrun_end(struct fsrun *r)
+{
+	guest_stop(&r->guest);
+	fs_tree_recycle(r->tree);
+	fs_tree_free(r->tree);
 }
 
 static struct answer tell(struct guest *g, enum op op, int slot, int number, const char *a,

@@ -42,6 +42,18 @@ struct guest {
 void guest_start(struct guest *g, const struct fsbox *b, const struct fs_tree *t);
 void guest_stop(struct guest *g);
 
+/* A tree with a guest in it. */
+struct fsrun {
+	struct fs_tree *tree;
+	struct guest guest;
+};
+
+/* A tree over the base alone, or over s; spares as fs_tree_new() takes them. */
+void fsrun_begin(struct fsrun *r, const struct fsbox *b, struct fs_spares *spares,
+		 const struct fs_snapshot *s);
+/* What can be used again goes to the spares. */
+void fsrun_end(struct fsrun *r);
+
 /* What a guest does; each returns its result or -errno. */
 int guest_open(struct guest *g, int slot, const char *path, int flags);
 int guest_close(struct guest *g, int slot);

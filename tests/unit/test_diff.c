@@ -9,25 +9,7 @@
 #include "harness/harness.h"
 #include "sandbox/diff.h"
 
-struct run {
-	struct fs_tree *tree;
-	struct guest guest;
-};
-
-static void begin(struct run *r, struct fsbox *b, const struct fs_snapshot *s)
-{
-	struct err e = ERR_INIT;
-	t_ok_e(fs_tree_new(b->store, NULL, b->root, &b->spec, s, &r->tree, &e), &e);
-	guest_start(&r->guest, b, r->tree);
-}
-
-static void end(struct run *r)
-{
-	guest_stop(&r->guest);
-	fs_tree_free(r->tree);
-}
-
-static void cut(struct run *r, struct fs_snapshot *out)
+static void cut(struct fsrun *r, struct fs_snapshot *out)
 {
 	struct err e = ERR_INIT;
 	struct carry_want want = {.path = "data/open"};
@@ -75,11 +57,11 @@ static void add_volume(struct fsbox *b)
 
 static void history(struct fsbox *b)
 {
-	struct run r;
+	struct fsrun r;
 	struct fs_snapshot zero, one, two;
 	struct err e = ERR_INIT;
 	add_volume(b);
-	begin(&r, b, NULL);
+	fsrun_begin(&r, b, NULL, NULL);
 	struct guest *g = &r.guest;
 	t_ok_e(fs_snapshot_now(r.tree, &zero, &e), &e);
 	expect_live(&zero, r.tree, "");
@@ -120,7 +102,7 @@ static void history(struct fsbox *b)
 	fs_snapshot_deinit(&zero);
 	fs_snapshot_deinit(&one);
 	fs_snapshot_deinit(&two);
-	end(&r);
+	fsrun_end(&r);
 }
 TEST(differences_along_a_branch, .timeout_s = 60)
 {
@@ -129,9 +111,9 @@ TEST(differences_along_a_branch, .timeout_s = 60)
 
 static void siblings(struct fsbox *b)
 {
-	struct run r;
+	struct fsrun r;
 	struct fs_snapshot root, left, right;
-	begin(&r, b, NULL);
+	fsrun_begin(&r, b, NULL, NULL);
 	t_ok(guest_put(&r.guest, "/data/common", "c"));
 	t_ok(guest_put(&r.guest, "/data/both", "0"));
 	cut(&r, &root);
@@ -140,8 +122,8 @@ static void siblings(struct fsbox *b)
 	t_ok(guest_put(&r.guest, "/data/same", "same"));
 	t_ok(guest_unlink(&r.guest, "/data/low.txt"));
 	cut(&r, &left);
-	end(&r);
-	begin(&r, b, &root);
+	fsrun_end(&r);
+	fsrun_begin(&r, b, NULL, &root);
 	t_ok(guest_put(&r.guest, "/data/right", "r"));
 	t_ok(guest_put(&r.guest, "/data/both", "right"));
 	t_ok(guest_put(&r.guest, "/data/same", "same"));
@@ -156,7 +138,7 @@ static void siblings(struct fsbox *b)
 	fs_snapshot_deinit(&root);
 	fs_snapshot_deinit(&left);
 	fs_snapshot_deinit(&right);
-	end(&r);
+	fsrun_end(&r);
 }
 TEST(differences_between_siblings, .timeout_s = 60)
 {
@@ -165,9 +147,9 @@ TEST(differences_between_siblings, .timeout_s = 60)
 
 static void replaced(struct fsbox *b)
 {
-	struct run r;
+	struct fsrun r;
 	struct fs_snapshot one, two;
-	begin(&r, b, NULL);
+	fsrun_begin(&r, b, NULL, NULL);
 	struct guest *g = &r.guest;
 	t_ok(guest_put(g, "/data/sub/more", "m"));
 	cut(&r, &one);
@@ -190,7 +172,7 @@ static void replaced(struct fsbox *b)
 		fs_snapshot_deinit(&one);
 	}
 	fs_snapshot_deinit(&two);
-	end(&r);
+	fsrun_end(&r);
 }
 TEST(replaced_and_renamed_directories, .timeout_s = 60)
 {
@@ -200,9 +182,9 @@ TEST(replaced_and_renamed_directories, .timeout_s = 60)
 /* A file that was held at several checkpoints is not in the layers alone. */
 static void held(struct fsbox *b)
 {
-	struct run r, twin;
+	struct fsrun r, twin;
 	struct fs_snapshot one, two, three, four;
-	begin(&r, b, NULL);
+	fsrun_begin(&r, b, NULL, NULL);
 	struct guest *g = &r.guest;
 	t_ok(guest_put(g, "/data/open", "one"));
 	cut(&r, &one);
@@ -217,7 +199,7 @@ static void held(struct fsbox *b)
 	expect_between(&one, &three, "M/data M/data/open A/data/other");
 	expect_live(&three, r.tree, "");
 	expect_live(&one, r.tree, "M/data M/data/open A/data/other");
-	begin(&twin, b, &two);
+	fsrun_begin(&twin, b, NULL, &two);
 	expect_live(&two, twin.tree, "");
 	expect_live(&one, twin.tree, "M/data M/data/open");
 	t_ok(guest_put(&twin.guest, "/data/open", "four"));
@@ -226,12 +208,12 @@ static void held(struct fsbox *b)
 	expect_between(&three, &four, "M/data/open D/data/other");
 	t_ok(guest_unlink(g, "/data/open"));
 	expect_live(&three, r.tree, "D/data/open");
-	end(&twin);
+	fsrun_end(&twin);
 	fs_snapshot_deinit(&one);
 	fs_snapshot_deinit(&two);
 	fs_snapshot_deinit(&three);
 	fs_snapshot_deinit(&four);
-	end(&r);
+	fsrun_end(&r);
 }
 TEST(files_beside_a_layer_are_compared, .timeout_s = 60)
 {

@@ -12,26 +12,8 @@
 #include "sys/fault.h"
 #include "sys/mount.h"
 
-struct run {
-	struct fs_tree *tree;
-	struct guest guest;
-};
-
-static void begin(struct run *r, struct fsbox *b, const struct fs_snapshot *s)
-{
-	struct err e = ERR_INIT;
-	t_ok_e(fs_tree_new(b->store, NULL, b->root, &b->spec, s, &r->tree, &e), &e);
-	guest_start(&r->guest, b, r->tree);
-}
-
-static void end(struct run *r)
-{
-	guest_stop(&r->guest);
-	fs_tree_free(r->tree);
-}
-
 /* Carry those files of the root and cut. */
-static int try_cut(struct run *r, const char *const *names, size_t n, struct fs_cut *cut,
+static int try_cut(struct fsrun *r, const char *const *names, size_t n, struct fs_cut *cut,
 		   struct fs_snapshot *out, struct err *e)
 {
 	struct carry_want want[8] = {0};
@@ -42,7 +24,7 @@ static int try_cut(struct run *r, const char *const *names, size_t n, struct fs_
 	return fs_cut(r->tree, cut, out, e);
 }
 
-static struct fs_cut cut(struct run *r, const char *name, struct fs_snapshot *out)
+static struct fs_cut cut(struct fsrun *r, const char *name, struct fs_snapshot *out)
 {
 	struct err e = ERR_INIT;
 	struct fs_cut c;
@@ -60,9 +42,9 @@ static void rehome(struct guest *g, int slot, const char *path)
 
 static void held_file_goes_on(struct fsbox *b)
 {
-	struct run r;
+	struct fsrun r;
 	struct fs_snapshot s;
-	begin(&r, b, NULL);
+	fsrun_begin(&r, b, NULL, NULL);
 	struct guest *g = &r.guest;
 	int mounts = guest_mounts(g);
 	t_ok(guest_mkdir(g, "/data/new"));
@@ -110,7 +92,7 @@ static void held_file_goes_on(struct fsbox *b)
 	t_str_eq(snapshot_get(b, &s, "/data/new/map"), "zxxx");
 	t_str_eq(snapshot_get(b, &s, "/data/low.txt"), "LOW");
 	fs_snapshot_deinit(&s);
-	end(&r);
+	fsrun_end(&r);
 }
 TEST(cut_keeps_open_files_and_freezes_copies, .timeout_s = 60)
 {
@@ -130,9 +112,9 @@ static void check_numbers(struct fsbox *b, const struct fs_snapshot *s, const ch
 			  const uint64_t ino[3])
 {
 	static const char *const path[] = {"data/log", "data/low.txt", "data/sub/deep.txt"};
-	struct run twin[2];
-	begin(&twin[0], b, s);
-	begin(&twin[1], b, s);
+	struct fsrun twin[2];
+	fsrun_begin(&twin[0], b, NULL, s);
+	fsrun_begin(&twin[1], b, NULL, s);
 	for (int i = 0; i < 2; i++) {
 		struct guest *g = &twin[i].guest;
 		char name[64];
@@ -145,7 +127,7 @@ static void check_numbers(struct fsbox *b, const struct fs_snapshot *s, const ch
 			t_eq(guest_ino(g, name), ino[k]);
 		}
 	}
-	end(&twin[0]);
+	fsrun_end(&twin[0]);
 	/* One of them goes on, and has a twin of its own. */
 	struct fs_snapshot next;
 	struct guest *g = &twin[1].guest;
@@ -165,19 +147,19 @@ static void check_numbers(struct fsbox *b, const struct fs_snapshot *s, const ch
 		t_str_eq(snapshot_get(b, &next, "/data/low.txt"), "low!?");
 		fs_snapshot_deinit(&next);
 	}
-	end(&twin[1]);
+	fsrun_end(&twin[1]);
 }
 
 static void numbers(struct fsbox *b)
 {
 	enum { CUTS = 4 };
 	static const char *const names[] = {"data/log", "data/low.txt", "data/sub/deep.txt"};
-	struct run r;
+	struct fsrun r;
 	struct fs_snapshot s[CUTS];
 	struct err e = ERR_INIT;
 	struct fs_cut c;
 	char text[CUTS + 1] = "";
-	begin(&r, b, NULL);
+	fsrun_begin(&r, b, NULL, NULL);
 	struct guest *g = &r.guest;
 	t_ok(guest_open(g, 0, "/data/log", O_RDWR | O_CREAT | O_APPEND));
 	t_ok(guest_open(g, 1, "/data/low.txt", O_RDWR | O_APPEND));
@@ -208,7 +190,7 @@ static void numbers(struct fsbox *b)
 		check_numbers(b, &s[i], text, ino);
 		fs_snapshot_deinit(&s[i]);
 	}
-	end(&r);
+	fsrun_end(&r);
 }
 TEST(numbers_survive_cuts_and_new_trees, .timeout_s = 60)
 {
@@ -219,11 +201,11 @@ TEST(numbers_survive_cuts_and_new_trees, .timeout_s = 60)
 static void no_number(struct fsbox *b)
 {
 	static const char *const names[] = {"data/moved", "data/new/x", "data/log"};
-	struct run r;
+	struct fsrun r;
 	struct fs_snapshot s;
 	struct err e = ERR_INIT;
 	struct fs_cut c;
-	begin(&r, b, NULL);
+	fsrun_begin(&r, b, NULL, NULL);
 	struct guest *g = &r.guest;
 	t_ok(guest_put(g, "/data/log", "log"));
 	t_ok(guest_mkdir(g, "/data/new"));
@@ -252,7 +234,7 @@ static void no_number(struct fsbox *b)
 	t_str_eq(snapshot_get(b, &s, "/data/moved"), "log");
 	t_str_eq(snapshot_get(b, &s, "/data/new/x"), "y");
 	fs_snapshot_deinit(&s);
-	end(&r);
+	fsrun_end(&r);
 }
 TEST(files_without_a_number_are_carried, .timeout_s = 60)
 {
@@ -282,11 +264,11 @@ static void note_times(const char *what, const struct stage_times *sum, unsigned
 static void forty(struct fsbox *b)
 {
 	enum { ROUNDS = 40 };
-	struct run r;
+	struct fsrun r;
 	struct fs_snapshot s[ROUNDS];
 	struct err e = ERR_INIT;
 	char name[64], want[ROUNDS + 1] = "";
-	begin(&r, b, NULL);
+	fsrun_begin(&r, b, NULL, NULL);
 	struct guest *g = &r.guest;
 	t_ok(guest_open(g, 1, "/data/log", O_RDWR | O_CREAT | O_APPEND));
 	uint64_t ino = guest_fd_ino(g, 1);
@@ -322,7 +304,7 @@ static void forty(struct fsbox *b)
 		t_str_eq(snapshot_get(b, &s[i], name), strerror(ENOENT));
 		fs_snapshot_deinit(&s[i]);
 	}
-	end(&r);
+	fsrun_end(&r);
 }
 TEST(forty_cuts_in_a_row, .timeout_s = 120)
 {
@@ -331,14 +313,14 @@ TEST(forty_cuts_in_a_row, .timeout_s = 120)
 
 static void clean(struct fsbox *b)
 {
-	struct run r;
+	struct fsrun r;
 	struct fs_snapshot s, again;
 	struct err e = ERR_INIT;
-	begin(&r, b, NULL);
+	fsrun_begin(&r, b, NULL, NULL);
 	struct guest *g = &r.guest;
 	if (!((struct fs_mount *)vec_at(&r.tree->mounts, 0))->fine) {
 		t_note("%s has coarse times: what is young counts as changed", b->fs);
-		end(&r);
+		fsrun_end(&r);
 		return;
 	}
 	t_assert(fs_is_clean(r.tree, false));
@@ -378,7 +360,7 @@ static void clean(struct fsbox *b)
 	t_assert(!fs_is_clean(r.tree, false));
 	fs_snapshot_deinit(&s);
 	fs_snapshot_deinit(&again);
-	end(&r);
+	fsrun_end(&r);
 }
 TEST(upper_is_clean_until_something_changes, .timeout_s = 60)
 {
@@ -387,9 +369,9 @@ TEST(upper_is_clean_until_something_changes, .timeout_s = 60)
 
 static void quick_changes(struct fsbox *b)
 {
-	struct run r;
+	struct fsrun r;
 	struct fs_snapshot s;
-	begin(&r, b, NULL);
+	fsrun_begin(&r, b, NULL, NULL);
 	t_ok(guest_put(&r.guest, "/data/new", "first"));
 	/* Each at once after a cut, with a clock that ticks slowly. */
 	for (int i = 0; i < 50; i++) {
@@ -397,7 +379,7 @@ static void quick_changes(struct fsbox *b)
 		fs_snapshot_deinit(&s);
 		t_ok(guest_put(&r.guest, i % 2 ? "/data/new" : "/new", "again"));
 	}
-	end(&r);
+	fsrun_end(&r);
 }
 TEST(no_change_is_too_quick_to_be_seen, .timeout_s = 60)
 {
@@ -406,11 +388,11 @@ TEST(no_change_is_too_quick_to_be_seen, .timeout_s = 60)
 
 static void root_attributes(struct fsbox *b)
 {
-	struct run r, twin;
+	struct fsrun r, twin;
 	struct fs_snapshot s;
 	struct err e = ERR_INIT;
 	struct stat st;
-	begin(&r, b, NULL);
+	fsrun_begin(&r, b, NULL, NULL);
 	t_ok_e(fs_prepare(r.tree, &e), &e);
 	/* Changed after the next root was made. */
 	t_ok(guest_chmod(&r.guest, "/", 0711));
@@ -418,13 +400,13 @@ static void root_attributes(struct fsbox *b)
 	struct fs_mount *m = vec_at(&r.tree->mounts, 0);
 	t_sys(fstat(m->mnt_fd, &st));
 	t_eq(st.st_mode & 07777, 0711);
-	begin(&twin, b, &s);
+	fsrun_begin(&twin, b, NULL, &s);
 	m = vec_at(&twin.tree->mounts, 0);
 	t_sys(fstat(m->mnt_fd, &st));
 	t_eq(st.st_mode & 07777, 0711);
-	end(&twin);
+	fsrun_end(&twin);
 	fs_snapshot_deinit(&s);
-	end(&r);
+	fsrun_end(&r);
 	/* A root that was made read-only stays so over a cut of it. */
 	t_ok_e(fs_tree_new(b->store, NULL, b->root, &b->spec, NULL, &r.tree, &e), &e);
 	m = vec_at(&r.tree->mounts, 0);
@@ -436,7 +418,7 @@ static void root_attributes(struct fsbox *b)
 	t_assert(guest_exists(&r.guest, "/late"));
 	t_eq(guest_put(&r.guest, "/data/y", "y"), -EROFS);
 	fs_snapshot_deinit(&s);
-	end(&r);
+	fsrun_end(&r);
 }
 TEST(root_attributes_and_mount_flags_survive, .timeout_s = 60)
 {
@@ -455,10 +437,10 @@ static void add_volumes(struct fsbox *b)
 
 static void volumes(struct fsbox *b)
 {
-	struct run r;
+	struct fsrun r;
 	struct fs_snapshot s[4];
 	add_volumes(b);
-	begin(&r, b, NULL);
+	fsrun_begin(&r, b, NULL, NULL);
 	struct guest *g = &r.guest;
 	int mounts = guest_mounts(g);
 	t_eq(r.tree->mounts.n, 3);
@@ -487,7 +469,7 @@ static void volumes(struct fsbox *b)
 	}
 	for (int i = 0; i < 4; i++)
 		fs_snapshot_deinit(&s[i]);
-	end(&r);
+	fsrun_end(&r);
 }
 TEST(cow_volumes_are_cut_with_the_root_or_alone, .timeout_s = 60)
 {
@@ -496,10 +478,10 @@ TEST(cow_volumes_are_cut_with_the_root_or_alone, .timeout_s = 60)
 
 static void links(struct fsbox *b)
 {
-	struct run r, twin;
+	struct fsrun r, twin;
 	struct fs_snapshot s, loaded;
 	struct err e = ERR_INIT;
-	begin(&r, b, NULL);
+	fsrun_begin(&r, b, NULL, NULL);
 	struct guest *g = &r.guest;
 	t_ok(guest_mkdir(g, "/data/d"));
 	t_ok(guest_put(g, "/data/d/a", "one"));
@@ -520,7 +502,7 @@ static void links(struct fsbox *b)
 	t_ok_e(fs_snapshot_load(b->store, &m, &loaded, &e), &e);
 	manifest_deinit(&m);
 	for (int i = 0; i < 2; i++) {
-		begin(&twin, b, i ? &loaded : &s);
+		fsrun_begin(&twin, b, NULL, i ? &loaded : &s);
 		struct fs_mount *root = vec_at(&twin.tree->mounts, 0);
 		if (root->fine)
 			t_eq(fs_is_clean(twin.tree, false), !root->silent);
@@ -528,7 +510,7 @@ static void links(struct fsbox *b)
 		t_ok(guest_put(&twin.guest, "/data/sub/b", "twin"));
 		t_str_eq(guest_get(&twin.guest, "/c"), "twin");
 		t_str_eq(guest_get(&twin.guest, "/data/d/a"), "twin");
-		end(&twin);
+		fsrun_end(&twin);
 	}
 	fs_snapshot_deinit(&loaded);
 	fs_snapshot_deinit(&s);
@@ -538,7 +520,7 @@ static void links(struct fsbox *b)
 	t_ok(guest_put(g, "/c", "four"));
 	t_str_eq(guest_get(g, "/data/d/a"), "four");
 	fs_snapshot_deinit(&s);
-	end(&r);
+	fsrun_end(&r);
 }
 TEST(hardlinks_stay_one_file, .timeout_s = 60)
 {
@@ -548,10 +530,10 @@ TEST(hardlinks_stay_one_file, .timeout_s = 60)
 /* What was known before the freeze is not what is there at the cut. */
 static void late_links(struct fsbox *b)
 {
-	struct run r;
+	struct fsrun r;
 	struct fs_snapshot s;
 	struct err e = ERR_INIT;
-	begin(&r, b, NULL);
+	fsrun_begin(&r, b, NULL, NULL);
 	struct guest *g = &r.guest;
 	t_ok(guest_mkdir(g, "/data/a"));
 	t_ok(guest_mkdir(g, "/data/b"));
@@ -575,7 +557,7 @@ static void late_links(struct fsbox *b)
 	t_str_eq(snapshot_get(b, &s, "/data/c/three"), "3");
 	t_str_eq(snapshot_get(b, &s, "/data/a/two"), "2");
 	fs_snapshot_deinit(&s);
-	end(&r);
+	fsrun_end(&r);
 }
 TEST(links_made_after_the_scan_are_found, .timeout_s = 60)
 {
@@ -584,14 +566,14 @@ TEST(links_made_after_the_scan_are_found, .timeout_s = 60)
 
 static void renamed_directory(struct fsbox *b)
 {
-	struct run r;
+	struct fsrun r;
 	struct fs_snapshot s, t;
-	begin(&r, b, NULL);
+	fsrun_begin(&r, b, NULL, NULL);
 	struct guest *g = &r.guest;
 	int renamed = guest_rename(g, "/data/sub", "/data/moved");
 	if (b->userns) {
 		t_eq(renamed, -EXDEV); /* mv copes: it copies */
-		end(&r);
+		fsrun_end(&r);
 		return;
 	}
 	t_ok(renamed);
@@ -610,7 +592,7 @@ static void renamed_directory(struct fsbox *b)
 	t_str_eq(snapshot_get(b, &t, "/data/moved/deep.txt"), strerror(ENOENT));
 	fs_snapshot_deinit(&s);
 	fs_snapshot_deinit(&t);
-	end(&r);
+	fsrun_end(&r);
 }
 TEST(renamed_directories_are_followed, .timeout_s = 60)
 {
@@ -630,7 +612,7 @@ static void dirty(struct guest *g)
 }
 
 /* All is as dirty() left it, and live. */
-static void check_live(struct run *r, int mounts)
+static void check_live(struct fsrun *r, int mounts)
 {
 	struct guest *g = &r->guest;
 	t_eq(guest_mounts(g), mounts);
@@ -648,7 +630,7 @@ static void check_live(struct run *r, int mounts)
 /* One that was held before, and lies aside after; one that was not. */
 static const char *const sweep_carry[] = {"data/log", "data/fresh"};
 
-static void dirty_again(struct run *r)
+static void dirty_again(struct fsrun *r)
 {
 	struct fs_snapshot s;
 	dirty(&r->guest);
@@ -660,12 +642,12 @@ static void dirty_again(struct run *r)
 
 static void sweep_cut(struct fsbox *b)
 {
-	struct run r;
+	struct fsrun r;
 	struct fs_snapshot s;
 	struct fs_cut c;
 	struct err e = ERR_INIT;
 	add_volumes(b);
-	begin(&r, b, NULL);
+	fsrun_begin(&r, b, NULL, NULL);
 	struct guest *g = &r.guest;
 	dirty_again(&r);
 	int mounts = guest_mounts(g);
@@ -701,7 +683,7 @@ static void sweep_cut(struct fsbox *b)
 	t_ok_e(fs_settle(r.tree, g->mntns_fd, &e), &e);
 	check_live(&r, mounts);
 	fs_snapshot_deinit(&s);
-	end(&r);
+	fsrun_end(&r);
 }
 TEST(cut_fails_whole_at_every_call, .timeout_s = 240)
 {
@@ -710,12 +692,12 @@ TEST(cut_fails_whole_at_every_call, .timeout_s = 240)
 
 static void sweep_uncut(struct fsbox *b)
 {
-	struct run r;
+	struct fsrun r;
 	struct fs_snapshot s;
 	struct fs_cut c;
 	struct err e = ERR_INIT;
 	add_volumes(b);
-	begin(&r, b, NULL);
+	fsrun_begin(&r, b, NULL, NULL);
 	struct guest *g = &r.guest;
 	dirty_again(&r);
 	int mounts = guest_mounts(g), fds = 0;
@@ -746,7 +728,7 @@ static void sweep_uncut(struct fsbox *b)
 		fs_snapshot_deinit(&s);
 		check_live(&r, mounts);
 	}
-	end(&r);
+	fsrun_end(&r);
 }
 TEST(uncut_and_settle_survive_any_single_failure, .timeout_s = 240)
 {
@@ -755,11 +737,11 @@ TEST(uncut_and_settle_survive_any_single_failure, .timeout_s = 240)
 
 static void sweep_new(struct fsbox *b)
 {
-	struct run r;
+	struct fsrun r;
 	struct fs_snapshot s;
 	struct err e = ERR_INIT;
 	add_volumes(b);
-	begin(&r, b, NULL);
+	fsrun_begin(&r, b, NULL, NULL);
 	dirty_again(&r);
 	cut(&r, "data/log", &s);
 	int layers = count_entries(b, "layers"), fds = count_fds();
@@ -785,7 +767,7 @@ static void sweep_new(struct fsbox *b)
 			t_assert(e.cause[0]);
 	}
 	fs_snapshot_deinit(&s);
-	end(&r);
+	fsrun_end(&r);
 }
 TEST(new_trees_fail_without_a_trace, .timeout_s = 120)
 {
@@ -796,11 +778,11 @@ TEST(new_trees_fail_without_a_trace, .timeout_s = 120)
 static void big_upper(struct fsbox *b)
 {
 	enum { DIRS = 40, FILES = 50 };
-	struct run r;
+	struct fsrun r;
 	struct fs_snapshot s[2];
 	struct err e = ERR_INIT;
 	char name[64];
-	begin(&r, b, NULL);
+	fsrun_begin(&r, b, NULL, NULL);
 	struct guest *g = &r.guest;
 	for (int d = 0; d < DIRS; d++) {
 		snprintf(name, sizeof(name), "/data/d%d", d);
@@ -819,7 +801,7 @@ static void big_upper(struct fsbox *b)
 	note_times("then one", &c.stats.times, 1);
 	fs_snapshot_deinit(&s[0]);
 	fs_snapshot_deinit(&s[1]);
-	end(&r);
+	fsrun_end(&r);
 }
 TEST(cost_of_a_cut_after_many_files, .timeout_s = 120)
 {
@@ -856,17 +838,17 @@ TEST(cost_of_building_ahead, .timeout_s = 60)
 
 static void nested_bind(struct fsbox *b)
 {
-	struct run r;
+	struct fsrun r;
 	struct fs_snapshot s;
 	struct fs_cut c;
 	struct err e = ERR_INIT;
-	begin(&r, b, NULL);
+	fsrun_begin(&r, b, NULL, NULL);
 	t_ok(guest_put(&r.guest, "/data/x", "x"));
 	t_ok(guest_bind(&r.guest, "/data", "/old"));
 	t_eq(try_cut(&r, NULL, 0, &c, &s, &e), -EBUSY);
 	t_assert(strstr(e.cause, "/old"));
 	t_str_eq(guest_get(&r.guest, "/old/x"), "x");
-	end(&r);
+	fsrun_end(&r);
 }
 TEST(bind_mount_of_the_overlay_is_refused, .timeout_s = 60)
 {
@@ -875,11 +857,11 @@ TEST(bind_mount_of_the_overlay_is_refused, .timeout_s = 60)
 
 static void full_disk(struct fsbox *b)
 {
-	struct run r;
+	struct fsrun r;
 	struct fs_snapshot s;
 	struct fs_cut c;
 	struct err e = ERR_INIT;
-	begin(&r, b, NULL);
+	fsrun_begin(&r, b, NULL, NULL);
 	struct guest *g = &r.guest;
 	t_ok(guest_open(g, 1, "/data/big", O_RDWR | O_CREAT));
 	char text[FSBOX_TEXT] = "";
@@ -895,7 +877,7 @@ static void full_disk(struct fsbox *b)
 	t_ok(guest_write(g, 1, "end"));
 	t_eq(guest_ino(g, "/data/big"), guest_fd_ino(g, 1));
 	t_eq(count_entries(b, "layers"), layers);
-	end(&r);
+	fsrun_end(&r);
 }
 TEST(full_disk_fails_a_cut_and_harms_nothing, .timeout_s = 60)
 {
@@ -904,11 +886,11 @@ TEST(full_disk_fails_a_cut_and_harms_nothing, .timeout_s = 60)
 
 static void many(struct fsbox *b)
 {
-	struct run r;
+	struct fsrun r;
 	struct fs_snapshot s;
 	struct fs_cut c;
 	struct err e = ERR_INIT;
-	begin(&r, b, NULL);
+	fsrun_begin(&r, b, NULL, NULL);
 	int got = 0, n = 0;
 	for (; got == 0 && n < 500; n++) {
 		t_ok(guest_put(&r.guest, "/data/n", "n"));
@@ -922,7 +904,7 @@ static void many(struct fsbox *b)
 	t_eq(n, OVERLAY_LOWERS_MAX - 1);
 	t_assert(e.remedy[0]);
 	t_str_eq(guest_get(&r.guest, "/data/n"), "n");
-	end(&r);
+	fsrun_end(&r);
 }
 TEST(a_chain_that_is_too_long_is_refused, .timeout_s = 120)
 {

@@ -8,11 +8,6 @@
 #include "harness/harness.h"
 #include "sandbox/spares.h"
 
-struct run {
-	struct fs_tree *tree;
-	struct guest guest;
-};
-
 static void add_volume(struct fsbox *b)
 {
 	char text[400];
@@ -21,22 +16,7 @@ static void add_volume(struct fsbox *b)
 	t_ok_e(spec_add_volume(&b->spec, text, &e), &e);
 }
 
-static void begin(struct run *r, struct fsbox *b, struct fs_spares *spares,
-		  const struct fs_snapshot *s)
-{
-	struct err e = ERR_INIT;
-	t_ok_e(fs_tree_new(b->store, spares, b->root, &b->spec, s, &r->tree, &e), &e);
-	guest_start(&r->guest, b, r->tree);
-}
-
-static void end(struct run *r)
-{
-	guest_stop(&r->guest);
-	fs_tree_recycle(r->tree);
-	fs_tree_free(r->tree);
-}
-
-static struct fs_mount *mount_at(struct run *r, const char *target)
+static struct fs_mount *mount_at(struct fsrun *r, const char *target)
 {
 	struct fs_mount *m = fs_tree_find_target(r->tree, target);
 	t_assert(m);
@@ -44,7 +24,7 @@ static struct fs_mount *mount_at(struct run *r, const char *target)
 }
 
 /* "" where this kernel cannot mount a detached mount twice. */
-static const char *upper_of(struct run *r, const char *target)
+static const char *upper_of(struct fsrun *r, const char *target)
 {
 	static char id[4][STORE_ID_BYTES];
 	static unsigned int turn;
@@ -55,28 +35,28 @@ static const char *upper_of(struct run *r, const char *target)
 static void unwritten(struct fsbox *b)
 {
 	struct fs_spares spares;
-	struct run r;
+	struct fsrun r;
 	add_volume(b);
 	fs_spares_init(&spares, b->store);
-	begin(&r, b, &spares, NULL);
+	fsrun_begin(&r, b, &spares, NULL);
 	const char *root = upper_of(&r, "/"), *volume = upper_of(&r, "/vol");
 	if (!*root)
 		t_skip("no mounts of detached mounts before Linux 6.15");
 	t_ok(guest_put(&r.guest, "/data/n", "n"));
-	end(&r);
+	fsrun_end(&r);
 	t_eq(spares.mounts.n, 1);
-	begin(&r, b, &spares, NULL);
+	fsrun_begin(&r, b, &spares, NULL);
 	t_str_eq(upper_of(&r, "/vol"), volume);
 	t_assert(strcmp(upper_of(&r, "/"), root) != 0);
 	t_assert(!guest_exists(&r.guest, "/data/n"));
 	/* it works as a new one, and is not kept once it was written */
 	t_ok(guest_put(&r.guest, "/vol/n", "v"));
 	t_str_eq(guest_get(&r.guest, "/vol/n"), "v");
-	end(&r);
-	begin(&r, b, &spares, NULL);
+	fsrun_end(&r);
+	fsrun_begin(&r, b, &spares, NULL);
 	t_assert(strcmp(upper_of(&r, "/vol"), volume) != 0);
 	t_assert(!guest_exists(&r.guest, "/vol/n"));
-	end(&r);
+	fsrun_end(&r);
 	int layers = count_entries(b, "layers");
 	t_assert(layers > 0);
 	fs_spares_clear(&spares);
@@ -91,11 +71,11 @@ TEST(only_what_was_not_written_is_used_again, .timeout_s = 60)
 static void traces(struct fsbox *b)
 {
 	struct fs_spares spares;
-	struct run r;
+	struct fsrun r;
 	add_volume(b);
 	fs_spares_init(&spares, b->store);
 	for (int way = 0; way < 5; way++) {
-		begin(&r, b, &spares, NULL);
+		fsrun_begin(&r, b, &spares, NULL);
 		if (mount_at(&r, "/")->keep_fd < 0)
 			t_skip("no mounts of detached mounts before Linux 6.15");
 		struct guest *g = &r.guest;
@@ -109,8 +89,8 @@ static void traces(struct fsbox *b)
 			t_ok(guest_mkdir(g, "/data/d"));
 		else
 			t_ok(guest_rename(g, "/data/low.txt", "/data/up.txt"));
-		end(&r);
-		begin(&r, b, &spares, NULL);
+		fsrun_end(&r);
+		fsrun_begin(&r, b, &spares, NULL);
 		t_assert(guest_exists(&r.guest, "/data/low.txt"));
 		t_assert(!guest_exists(&r.guest, "/data/d"));
 		/* only the volume was left as it was, time after time */
@@ -128,32 +108,32 @@ static void stacks(struct fsbox *b)
 {
 	struct fs_spares spares;
 	struct fs_snapshot s;
-	struct run r;
+	struct fsrun r;
 	struct err e = ERR_INIT;
 	add_volume(b);
 	fs_spares_init(&spares, b->store);
-	begin(&r, b, &spares, NULL);
+	fsrun_begin(&r, b, &spares, NULL);
 	if (mount_at(&r, "/")->keep_fd < 0)
 		t_skip("no mounts of detached mounts before Linux 6.15");
 	t_ok(guest_put(&r.guest, "/data/n", "n"));
 	struct fs_cut c = { .mntns_fd = r.guest.mntns_fd };
 	t_ok_e(fs_cut(r.tree, &c, &s, &e), &e);
 	t_ok_e(fs_settle(r.tree, r.guest.mntns_fd, &e), &e);
-	end(&r);
+	fsrun_end(&r);
 	/* the root's overlay is another one since the cut */
 	t_eq(spares.mounts.n, 1);
-	begin(&r, b, &spares, &s);
+	fsrun_begin(&r, b, &spares, &s);
 	const char *over = upper_of(&r, "/");
 	t_str_eq(guest_get(&r.guest, "/data/n"), "n");
-	end(&r);
-	begin(&r, b, &spares, NULL);
+	fsrun_end(&r);
+	fsrun_begin(&r, b, &spares, NULL);
 	t_assert(!guest_exists(&r.guest, "/data/n"));
 	t_assert(strcmp(upper_of(&r, "/"), over) != 0);
-	end(&r);
-	begin(&r, b, &spares, &s);
+	fsrun_end(&r);
+	fsrun_begin(&r, b, &spares, &s);
 	t_str_eq(upper_of(&r, "/"), over);
 	t_str_eq(guest_get(&r.guest, "/data/n"), "n");
-	end(&r);
+	fsrun_end(&r);
 	fs_spares_clear(&spares);
 	fs_snapshot_deinit(&s);
 }
