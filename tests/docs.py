@@ -24,11 +24,9 @@ COMMON_OPTIONS = {"help", "usage"}
 # Directories of somebody's machine; the slash apart, or this file would be found.
 SLASH = "/"
 MACHINE_PATH = re.compile(r"(?<![\w.$}*-])" + SLASH + r"(?:work/|home/[a-z]|tmp/(?:build|brief))")
-# Made-up users, and directories inside a sandbox: file -> what it may say.
+# Made-up users: file -> what it may say.
 MADE_UP = {
-    "tests/kernel/test_overlay_user.c": f"{SLASH}work/file",
     "tests/qemu/inside.sh": f"{SLASH}home/mulligan-test",
-    "tests/unit/test_mounts.c": f"{SLASH}work/dir",
     "tests/unit/test_user.c": f"{SLASH}home/ann",
 }
 # Read by programs outside src/, or by the harness: not the tool's own.
