@@ -1,7 +1,9 @@
 /* Which flags PID 1 can be made with, sharing the template's memory. */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdint.h>
+#include <string.h>
 #include <unistd.h>
 #include <fcntl.h>
 #include <sys/syscall.h>
@@ -53,15 +55,15 @@ TEST(user_namespace_of_a_sibling_cannot_be_joined)
 	t_sys(pipe(down));
 	pid_t sibling = t_fork();
 	if (sibling == 0) {
-		char c = unshare(CLONE_NEWUSER) == 0;
-		t_sys(write(up[1], &c, 1));
+		char error = unshare(CLONE_NEWUSER) ? (char)errno : 0;
+		t_sys(write(up[1], &error, 1));
 		close(down[1]);
-		_exit(read(down[0], &c, 1) != 0);
+		_exit(read(down[0], &error, 1) != 0);
 	}
-	char made;
-	t_eq(read(up[0], &made, 1), 1);
-	if (!made)
-		t_skip("no user namespaces for ordinary users");
+	char error;
+	t_eq(read(up[0], &error, 1), 1);
+	if (error)
+		t_skip("no user namespaces for ordinary users: %s", strerror(error));
 	pid_t us = t_fork();
 	if (us == 0) {
 		char path[64];
