@@ -90,6 +90,7 @@ GUESTS = [
     Guest("sessions"), Guest("zombies"), Guest("tree_deep", core=True), Guest("daemon"),
     Guest("run_programs"), Guest("tty_pair", core=True), Guest("tty_session", core=True),
     *kinds("mem_named", "memfd memfd-closed shm-named shm-named-closed shm shm-closed"),
+    *kinds("mem_later", "shm memfd deleted"),
     Guest("mem_files"), Guest("python_pool", ["python_pool.py"]),
     *kinds("mem_locked", "ranges all future future-on-fault"),
     *kinds("sleep_left", "nanosleep poll absolute"),

@@ -188,6 +188,7 @@ int take_look(struct take *t, struct err *e)
 		if (r)
 			return r;
 	}
+	mapfile_look_end(&t->look);
 	r = files_look_end(&t->look, e);
 	if (r == 0)
 		r = tty_look_end(&t->look, e);

@@ -67,8 +67,10 @@ void image_deinit(struct tree_image *im)
 			close(s->content_fd);
 	vec_each(struct image_memfs, m, &im->memfs)
 		memfs_deinit(m);
-	vec_each(struct image_map_file, m, &im->map_files)
+	vec_each(struct image_map_file, m, &im->map_files) {
+		cleanup_fd(&m->content_fd);
 		free(m->path);
+	}
 	vec_deinit(&im->procs);
 	vec_deinit(&im->files);
 	vec_deinit(&im->pipes);

@@ -68,6 +68,11 @@ struct image_map_file {
 	uint64_t dev, ino;	/* as /proc/pid/maps shows them */
 	bool is_device;		/* /dev/zero: its mappings move alone */
 	int template_fd;	/* number in every template of the branch */
+	uint64_t bytes;		/* behind the end an access is SIGBUS */
+	int content_fd;		/* a copy: the sealed memfd; -1: the file itself */
+	uint64_t of_dev, of_ino;	/* a copy: what it was made of */
+	bool is_gone;		/* no template has it from here on */
+	bool is_compared, is_mapped;	/* while looking */
 	char *path;		/* inside the sandbox */
 };
 

@@ -10,6 +10,7 @@
 
 #include <linux/openat2.h>
 
+#include "parts/mapcopy.h"
 #include "parts/memfs.h"
 #include "sys/fd.h"
 #include "sys/file.h"
@@ -18,6 +19,11 @@
 /* Executables are compared by what stat says, mappings by /proc/pid/maps. */
 #define EXE_DEV (1ull << 63)
 
+static struct image_map_file *file_at(const struct tree_image *im, size_t i)
+{
+	return vec_at(&im->map_files, i);
+}
+
 /*
  * By inode alone: once an overlay is detached, its paths begin at its own
  * root. Templates hold every file of the list, so no number is used twice.
@@ -25,9 +31,26 @@
 static int find(const struct tree_image *im, uint64_t dev, uint64_t ino)
 {
 	vec_each(struct image_map_file, f, &im->map_files)
-		if (f->dev == dev && f->ino == ino)
+		if (!f->is_gone && f->dev == dev && f->ino == ino)
 			return (int)(f - (struct image_map_file *)im->map_files.data);
 	return IMAGE_NONE;
+}
+
+bool mapfile_has_number(const struct tree_image *im, int number)
+{
+	vec_each(struct image_map_file, f, &im->map_files)
+		if (!f->is_gone && f->template_fd == number)
+			return true;
+	return false;
+}
+
+/* One that was left free before, or else a new one. */
+static int pick_number(struct look *l)
+{
+	vec_each(struct image_map_file, f, &l->image->map_files)
+		if (f->is_gone && !mapfile_has_number(l->image, f->template_fd))
+			return f->template_fd;
+	return l->next_template_fd++;
 }
 
 static int add(struct look *l, uint64_t dev, uint64_t ino, const char *path, int *fd,
@@ -37,6 +60,7 @@ static int add(struct look *l, uint64_t dev, uint64_t ino, const char *path, int
 	int r = sys_fstat(*fd, &st);
 	if (r)
 		return err_set(e, -r, "look at %s: %s", path, strerror(-r));
+	int number = pick_number(l);
 	struct image_map_file *f = vec_add(&l->image->map_files);
 	struct look_opened *o = vec_add(&l->opened);
 	if (!f || !o)
@@ -44,12 +68,51 @@ static int add(struct look *l, uint64_t dev, uint64_t ino, const char *path, int
 	*f = (struct image_map_file){ .dev = dev,
 				      .ino = ino,
 				      .is_device = S_ISCHR(st.st_mode),
-				      .template_fd = l->next_template_fd++,
+				      .template_fd = number,
+				      .content_fd = -1,
+				      .bytes = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : UINT64_MAX,
 				      .path = strdup(path) };
 	*o = (struct look_opened){ take_fd(fd), f->template_fd };
 	if (!f->path)
 		return err_set(e, ENOMEM, "out of memory");
 	return (int)l->image->map_files.n - 1;
+}
+
+/* The last copy of the file, if it has the present contents. */
+static int find_copy(struct look *l, const struct procfs_map *map, int fd)
+{
+	for (size_t i = l->image->map_files.n; i-- > 0;) {
+		struct image_map_file *f = file_at(l->image, i);
+		if (f->is_gone || f->content_fd < 0 || f->of_dev != map->dev ||
+		    f->of_ino != map->ino)
+			continue;
+		/* what cannot be read is found out when the next copy is made */
+		if (!f->is_compared && mapcopy_is_current(fd, f->content_fd) <= 0)
+			return IMAGE_NONE;
+		f->is_compared = true;
+		return (int)i;
+	}
+	return IMAGE_NONE;
+}
+
+static int add_copy(struct look *l, const struct procfs_map *map, const char *name, int fd,
+		    struct err *e)
+{
+	struct stat st;
+	scoped_fd int copy = mapcopy_make(fd, name);
+	scoped_fd int ours = copy < 0 ? copy : sys_dup(copy);
+	int r = ours < 0 ? ours : sys_fstat(copy, &st);
+	if (r)
+		return err_set(e, -r, "copy the mapped file %s: %s", name, strerror(-r));
+	int i = add(l, st.st_dev, st.st_ino, name, &copy, e);
+	if (i < 0)
+		return i;
+	struct image_map_file *f = file_at(l->image, (size_t)i);
+	f->of_dev = map->dev;
+	f->of_ino = map->ino;
+	f->is_compared = true;
+	f->content_fd = take_fd(&ours);
+	return i;
 }
 
 /* By the kernel's own link: needs CAP_CHECKPOINT_RESTORE in the first namespace. */
@@ -81,6 +144,44 @@ static int open_by_path(struct look *l, const struct procfs_map *map, const char
 	if (fd < 0)
 		return fd;
 	return is_same(l, fd, map) ? take_fd(&fd) : -ESTALE;
+}
+
+/* A descriptor of the same file, whoever in the tree has one: it has no name. */
+static int open_by_descriptor(struct look *l, const struct procfs_map *map, const char *name)
+{
+	scoped(vec_deinit) struct vec numbers = VEC_INIT(int);
+	char link[4096], path[32];
+	for (size_t i = 0; i < l->frozen->procs.n; i++) {
+		const struct frozen_proc *fp = frozen_proc(l->frozen, i);
+		numbers.n = 0;
+		if (fp->zombie || procfs_fd_numbers(l->procfs, fp->pid, &numbers) < 0)
+			continue;
+		vec_each(int, number, &numbers) {
+			struct procfs_fd st;
+			snprintf(path, sizeof(path), "fd/%d", *number);
+			if (procfs_link(l->procfs, fp->pid, path, &st, link, sizeof(link)) < 0 ||
+			    !S_ISREG(st.mode) || strcmp(link, name))
+				continue;
+			scoped_fd int fd = procfs_openat(l->procfs, fp->pid, 0, path,
+							 O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+			if (fd >= 0 && is_same(l, fd, map))
+				return take_fd(&fd);
+		}
+	}
+	return -ENOENT;
+}
+
+/* The file of a private mapping, to be read and mapped. */
+static int open_mapped(struct look *l, const struct frozen_proc *fp, const struct procfs_map *map,
+		       const char *name)
+{
+	int fd = open_map_files(l, fp, map);
+	if (fd < 0)
+		fd = open_by_path(l, map, name);
+	if (fd >= 0)
+		return fd;
+	int r = open_by_descriptor(l, map, name);
+	return r < 0 ? fd : r;
 }
 
 /* The kernel marks a mapping's file as deleted; a name can end that way, too. */
@@ -123,20 +224,43 @@ int mapfile_find_or_open(struct look *l, const struct image_proc *p, const struc
 	int known = find(l->image, map->dev, map->ino);
 	if (known != IMAGE_NONE)
 		return known;
-	scoped_fd int fd = open_map_files(l, fp, map);
-	if (fd < 0)
-		fd = open_by_path(l, map, name);
+	scoped_fd int fd = open_mapped(l, fp, map, name);
 	if (fd < 0)
 		return look_refuse(e, p, -1,
 				   "the mapped file %s cannot be opened again: %s", name,
 				   fd == -ESTALE ? "another file has its name now" :
 						   strerror(-fd));
-	/* the template's mapping would see what is written to it later */
-	int seals = strncmp(name, "/memfd:", 7) ? F_SEAL_WRITE : sys_fcntl(fd, F_GET_SEALS, 0);
-	if (seals < 0 || !(seals & F_SEAL_WRITE))
-		return look_refuse(e, p, -1, "a private mapping of a memfd that can be written (%s)",
-				   name);
-	return add(l, map->dev, map->ino, name, &fd, e);
+	bool in_memory;
+	memfs_find(&l->memory_names, map->dev, map->ino, &in_memory);
+	int copies = mapcopy_is_needed(fd, in_memory);
+	if (copies < 0)
+		return look_refuse(e, p, -1, "a private mapping of a file that may change (%s): %s",
+				   name, strerror(-copies));
+	if (!copies)
+		return add(l, map->dev, map->ino, name, &fd, e);
+	int copy = find_copy(l, map, fd);
+	return copy == IMAGE_NONE ? add_copy(l, map, name, fd, e) : copy;
+}
+
+/* Nobody maps it: what it was is in older templates. */
+static void drop_copy(struct image_map_file *f)
+{
+	cleanup_fd(&f->content_fd);
+	f->is_gone = true;
+}
+
+void mapfile_look_end(struct look *l)
+{
+	struct tree_image *im = l->image;
+	vec_each(struct image_map_file, f, &im->map_files)
+		f->is_mapped = f->is_compared = false;
+	vec_each(struct image_proc, p, &im->procs)
+		vec_each(struct image_vma, v, &p->vmas)
+			if (v->kind == VMA_FILE)
+				file_at(im, (size_t)v->object)->is_mapped = true;
+	vec_each(struct image_map_file, f, &im->map_files)
+		if (f->content_fd >= 0 && !f->is_mapped)
+			drop_copy(f);
 }
 
 int mapfile_exe(struct look *l, const struct image_proc *p, const struct frozen_proc *fp,
@@ -180,8 +304,12 @@ int mapfile_inherit(struct tree_image *im, const struct tree_image *parent)
 			return -ENOMEM;
 		*mine = *f;
 		mine->path = strdup(f->path);
+		if (f->content_fd >= 0)
+			mine->content_fd = sys_dup(f->content_fd);
 		if (!mine->path)
 			return -ENOMEM;
+		if (f->content_fd >= 0 && mine->content_fd < 0)
+			return mine->content_fd;
 	}
 	return 0;
 }

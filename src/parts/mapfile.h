@@ -1,9 +1,12 @@
 /*
  * mapfile.h - files that are mapped privately or executed.
  *
- * Templates hold them open, each at a number that is its own in all templates
- * of a family: the mapping and PR_SET_MM's exe_fd need the very inode, long
- * after the path may lead elsewhere.
+ * Templates hold them open, each at a number of its own: the mapping and
+ * PR_SET_MM's exe_fd need the very inode, long after the path may lead
+ * elsewhere. Of a file that may change they hold a copy (mapcopy.h).
+ *
+ * A child's list begins with its parent's: an index means the same in both. A
+ * copy that nobody maps any more is marked as gone, and its number is free.
  */
 #pragma once
 
@@ -32,9 +35,15 @@ must_check int mapfile_find_or_open(struct look *l, const struct image_proc *p,
 must_check int mapfile_exe(struct look *l, const struct image_proc *p,
 			   const struct frozen_proc *fp, struct err *e);
 
+/* After all processes were looked at: let go of copies that nobody maps. */
+void mapfile_look_end(struct look *l);
+
 /* The overlay mount that a mapped file lies on; NULL: none of them. */
 const struct part_mount *mapfile_mount(struct look *l, const struct frozen_proc *fp,
 				       const struct procfs_map *map, const char *name);
 
-/* Start an image's list from its parent's: numbers stay. */
+/* Whether templates of the image have a file of the list at this number. */
+bool mapfile_has_number(const struct tree_image *im, int number);
+
+/* Start an image's list from its parent's. 0 or -errno. */
 must_check int mapfile_inherit(struct tree_image *im, const struct tree_image *parent);

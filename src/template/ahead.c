@@ -134,10 +134,11 @@ static int plan_proc(struct ahead *a, int i)
 	return r;
 }
 
-static bool has_file(const struct tree_image *im, int template_fd)
+static bool has_file(const struct tree_image *im, const struct image_map_file *file)
 {
 	vec_each(struct image_map_file, f, &im->map_files)
-		if (f->template_fd == template_fd)
+		if (!f->is_gone && f->template_fd == file->template_fd && f->dev == file->dev &&
+		    f->ino == file->ino)
 			return true;
 	return false;
 }
@@ -149,7 +150,7 @@ static int fetch_files(struct ahead *a)
 	if (pidfd < 0)
 		return pidfd;
 	vec_each(struct image_map_file, f, &a->dump.image->map_files) {
-		if (has_file(a->dump.base, f->template_fd))
+		if (f->is_gone || has_file(a->dump.base, f))
 			continue;
 		struct look_opened *o = vec_add(&a->opened);
 		if (!o)

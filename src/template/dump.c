@@ -133,6 +133,21 @@ static int sort_written(struct dump_proc *dp, const struct vec *written)
 	return 0;
 }
 
+/*
+ * Where the memory of a mapping ends. What is armed and not populated looks
+ * as if it were in the swap: behind the end of a file there is nothing.
+ */
+static uint64_t end_of(const struct dump *d, const struct image_vma *v)
+{
+	if (v->kind != VMA_FILE)
+		return v->end;
+	const struct image_map_file *f = vec_at(&d->image->map_files, (size_t)v->object);
+	uint64_t pages = f->bytes / PUP_PAGE + (f->bytes % PUP_PAGE != 0);
+	uint64_t first = v->offset / PUP_PAGE, all = (v->end - v->start) / PUP_PAGE;
+	uint64_t there = pages > first ? pages - first : 0;
+	return v->start + (there < all ? there : all) * PUP_PAGE;
+}
+
 static int plan_vma(struct dump *d, struct dump_proc *dp, const struct image_proc *base,
 		    struct image_vma *v, const struct tracked *t)
 {
@@ -152,7 +167,7 @@ static int plan_vma(struct dump *d, struct dump_proc *dp, const struct image_pro
 		v->has_anon = o->has_anon || written.n;
 		r = sort_written(dp, &written);
 	} else {
-		r = sys_pagemap_anonymous(dp->pagemap_fd, v->start, v->end, &dp->pull);
+		r = sys_pagemap_anonymous(dp->pagemap_fd, v->start, end_of(d, v), &dp->pull);
 		v->has_anon = dp->pull.n > before;
 		kind = decide(dp, v, o, tracked, v->has_anon);
 		if (kind == PLAN_KEEP || kind == PLAN_GROW)

@@ -11,6 +11,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "parts/mapfile.h"
 #include "parts/memory.h"
 #include "sys/fd.h"
 #include "template/dump.h"
@@ -255,7 +256,7 @@ static size_t arena_bytes(const struct dump *d)
 	}
 	vec_each(struct image_proc, base, &d->base->procs)
 		n += base->vmas.n * 2 * sizeof(struct pup_op);
-	return n;
+	return n + d->base->map_files.n * sizeof(struct pup_op);
 }
 
 /* New files take the numbers they have in all templates. */
@@ -268,6 +269,17 @@ static size_t emit_files(struct prog *p, const struct vec *opened, int *fds)
 		fds[n++] = o->fd;
 	}
 	return n;
+}
+
+/* Copies that nobody maps any more. */
+static void emit_closes(struct prog *p, const struct dump *d)
+{
+	for (size_t i = 0; i < d->base->map_files.n && i < d->image->map_files.n; i++) {
+		const struct image_map_file *was = vec_at(&d->base->map_files, i);
+		const struct image_map_file *is = vec_at(&d->image->map_files, i);
+		if (is->is_gone && !was->is_gone && !mapfile_has_number(d->image, was->template_fd))
+			prog_sys(p, SYS_close, (uint64_t)was->template_fd);
+	}
 }
 
 /* Files first, in batches: one request carries PUP_FDS_MAX - 1 descriptors. */
@@ -306,6 +318,7 @@ int dump_run(struct dump *d, const struct template *t, const struct vec *opened,
 		return err_set(e, -r, "arena: %s", strerror(-r));
 	struct prog p;
 	prog_init(&p, &arena);
+	emit_closes(&p, d);
 	emit_unmaps(&p, d);
 	vec_each(struct dump_proc, dp, &d->procs) {
 		emit_shape(&p, d, dp);
