@@ -53,14 +53,26 @@ static json_t *ask_lost(void)
 	return start_lost(NULL, &all, &ignored) ? NULL : all;
 }
 
-static bool is_among(const json_t *lost, const char *name)
+static bool is_among(const json_t *lost, const char *key, const char *value)
 {
 	size_t i;
 	json_t *info;
 	json_array_foreach((json_t *)lost, i, info)
-		if (!strcmp(json_get_string(info, "name", ""), name))
+		if (!strcmp(json_get_string(info, key, ""), value))
 			return true;
 	return false;
+}
+
+/*
+ * Is it in the list of the dead? A killed keeper that lets go of its mounts
+ * may have lost its record, and not yet the lock of its entry. A living one of
+ * another state directory may have the name of a dead one.
+ */
+static bool is_told_below(const json_t *lost, const struct runtime_entry *entry,
+			  const json_t *info)
+{
+	return entry->alive ? is_among(lost, "id", json_get_string(info, "id", "-")) :
+			      is_among(lost, "name", entry->name);
 }
 
 static void print(const struct cli_args *args, const json_t *info)
@@ -86,9 +98,9 @@ static int run(int argc, char **argv)
 	scoped_json json_t *all = ask_lost();
 	const json_t *lost = json_object_get(all, "sandboxes");
 	vec_each(struct runtime_entry, entry, &entries) {
-		bool told_below = !entry->alive && is_among(lost, entry->name);
-		scoped_json json_t *info = told_below ? NULL : ask(fd, entry);
-		print(&args, info);
+		scoped_json json_t *info = ask(fd, entry);
+		if (!is_told_below(lost, entry, info))
+			print(&args, info);
 	}
 	size_t i;
 	json_t *info;

@@ -1,12 +1,18 @@
 /* cmd_rm.c - remove sandboxes and checkpoints, and (gc) what the dead left. */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "cli/start.h"
 #include "wire/runtime.h"
 
 enum { KEY_ALL = 0x1000 };
+
+/* A keeper that ends may take so long, on a disk that is busy. */
+#define ENDING_MAX_NS 10000000000ull
+enum { ENDING_POLL_MS = 10 };
 
 /*
  * Have the keeper program clean the state directory: it knows its ids. It also
@@ -33,25 +39,38 @@ static int clean_state(const struct cli_args *args, const struct vec *dead)
 	return code ? CLI_FAILED : CLI_OK;
 }
 
-/* 1: it is dead, or not known here; the rest is for gc. */
-static int remove_sandbox(int runtime_fd, const char *name, struct err *e)
+static int shut_down(const char *name, struct err *e)
 {
-	struct runtime_entry entry;
-	int r = runtime_find(runtime_fd, name, &entry, e);
-	if (r)
-		return r == -ENOENT ? 1 : r;
-	if (!entry.alive)
-		return 1;
 	struct client c;
 	scoped_json json_t *result = NULL;
-	r = client_open(&c, name, e);
+	int r = client_open(&c, name, e);
 	if (!r)
 		r = client_call(&c, "shutdown", NULL, &result, e);
 	client_deinit(&c);
-	/* it ended or died meanwhile: gone is gone */
-	if (r && (!runtime_find(runtime_fd, name, &entry, e) && !entry.alive))
-		return 1;
 	return r;
+}
+
+/* 1: it is dead, or not known here; the rest is for gc. */
+static int remove_sandbox(int runtime_fd, const char *name, struct err *e)
+{
+	uint64_t end_ns = clock_now_ns() + ENDING_MAX_NS;
+	struct runtime_entry entry;
+	for (;;) {
+		struct err sought = ERR_INIT;
+		int r = runtime_find(runtime_fd, name, &entry, &sought);
+		if (r && r != -ENOENT)
+			*e = sought;
+		if (r)
+			return r == -ENOENT ? 1 : r;
+		if (!entry.alive)
+			return 1;
+		r = shut_down(name, e);
+		/* a killed keeper lets go of its locks once its mounts are gone */
+		bool ending = r == -ECONNREFUSED || r == -ECONNRESET;
+		if (!ending || clock_now_ns() > end_ns)
+			return r;
+		poll(NULL, 0, ENDING_POLL_MS);
+	}
 }
 
 static int remove_checkpoint(const struct cli_args *args, const char *name, const char *checkpoint)

@@ -6,6 +6,7 @@ the keeper adds: handles, the fork of a keeper, its end at any moment.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import multiprocessing
@@ -310,7 +311,8 @@ def killed_template_loses_its_checkpoint_alone(g: Ground) -> None:
     check(templates, "inspect")
     pids = template_pids(int(templates["info"]["keeper_pid"]))
     for pid in pids[1:2]:
-        os.kill(pid, 9)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, 9)
     for checkpoint in [lost, kept]:
         done = g.tool.run("rollback", "one", checkpoint)
         if done.returncode:
@@ -322,13 +324,19 @@ def killed_template_loses_its_checkpoint_alone(g: Ground) -> None:
 
 
 def template_pids(keeper: int) -> list[int]:
-    """Each is a fork of an older one, the first of the keeper."""
+    """Each is a fork of an older one, the first of the keeper. Children that
+    the keeper has for a moment only are among them."""
+    def said(path: str) -> str:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            return Path(path).read_text()
+        return ""
+
     found = []
     todo = [keeper]
     while todo:
         pid = todo.pop(0)
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            if Path(f"/proc/{child}/comm").read_text() == "mulligan-keeper\n":
+        for child in said(f"/proc/{pid}/task/{pid}/children").split():
+            if said(f"/proc/{child}/comm") == "mulligan-keeper\n":
                 found.append(int(child))
                 todo.append(int(child))
     return sorted(found)
