@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,13 +22,13 @@ enum {
 /* A file with several names, by the first one that was met. */
 struct linked {
 	ino_t ino;
-	char *path;		/* below the top */
+	char path[];		/* below the top */
 };
 
 struct copy {
 	int top_fd;		/* of the new tree */
 	dev_t dev;		/* of the old one */
-	struct vec linked;	/* struct linked */
+	void *linked;		/* struct linked, a tree of tsearch(3) */
 	struct vec *names;	/* struct memfs_name, or NULL */
 	const char *mount;	/* where it is in the sandbox */
 	char path[4096];	/* of what is copied, below the top */
@@ -74,19 +75,30 @@ void memfs_names_deinit(struct vec *names)
 	vec_deinit(names);
 }
 
+static int by_ino(const void *a, const void *b)
+{
+	const struct linked *x = a, *y = b;
+	return (x->ino > y->ino) - (x->ino < y->ino);
+}
+
 /* 1: it was one more name of a file that is there already. */
 static int copy_name(struct copy *c, int to_fd, const char *name, const struct stat *st)
 {
-	vec_each(struct linked, l, &c->linked)
-		if (l->ino == st->st_ino) {
-			int r = sys_linkat(c->top_fd, l->path, to_fd, name, 0);
-			return r ? r : 1;
-		}
-	struct linked *l = vec_add(&c->linked);
+	const struct linked key = { .ino = st->st_ino };
+	struct linked **known = tfind(&key, &c->linked, by_ino);
+	if (known) {
+		int r = sys_linkat(c->top_fd, (*known)->path, to_fd, name, 0);
+		return r ? r : 1;
+	}
+	scoped_free struct linked *l = malloc(sizeof(*l) + c->path_len + 1);
 	if (!l)
 		return -ENOMEM;
-	*l = (struct linked){ st->st_ino, strdup(c->path) };
-	return l->path ? 0 : -ENOMEM;
+	l->ino = st->st_ino;
+	memcpy(l->path, c->path, c->path_len + 1);
+	if (!tsearch(l, &c->linked, by_ino))
+		return -ENOMEM;
+	(void)take_ptr(l);
+	return 0;
 }
 
 static int copy_regular(int from_dir, int to_dir, const char *name)
@@ -189,7 +201,6 @@ static int copy_below(struct copy *c, int from_fd, int to_fd)
 static int copy_tree(int from_fd, int to_fd, const char *mount, struct vec *names)
 {
 	struct copy c = { .top_fd = to_fd,
-			  .linked = VEC_INIT(struct linked),
 			  .names = names,
 			  .mount = mount };
 	struct stat st;
@@ -197,9 +208,7 @@ static int copy_tree(int from_fd, int to_fd, const char *mount, struct vec *name
 	c.dev = r ? 0 : st.st_dev;
 	if (r == 0)
 		r = copy_below(&c, from_fd, to_fd);
-	vec_each(struct linked, l, &c.linked)
-		free(l->path);
-	vec_deinit(&c.linked);
+	tdestroy(c.linked, free);
 	return r ? r : copy_attributes(to_fd, ".", &st);
 }
 
