@@ -28,6 +28,16 @@ void *vec_add(struct vec *v)
 	return memset(elem, 0, v->elem_bytes);
 }
 
+void *vec_insert(struct vec *v, size_t i)
+{
+	assert(i <= v->n);
+	if (!vec_add(v))
+		return NULL;
+	char *elem = vec_at(v, i);
+	memmove(elem + v->elem_bytes, elem, (v->n - 1 - i) * v->elem_bytes);
+	return memset(elem, 0, v->elem_bytes);
+}
+
 void *vec_at(const struct vec *v, size_t i)
 {
 	assert(i < v->n);

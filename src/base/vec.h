@@ -23,6 +23,9 @@ struct vec {
 /* Append a zeroed element. Returns it, or NULL when memory is out. */
 void *vec_add(struct vec *v);
 
+/* A zeroed element that becomes element i <= n, or NULL. */
+void *vec_insert(struct vec *v, size_t i);
+
 /* Make room for n elements in all, so that adding up to n cannot fail. */
 int vec_reserve(struct vec *v, size_t n);
 

@@ -175,11 +175,10 @@ static int stage_snapshot(void *ctx, struct err *e)
 			return r;
 		struct fs_mount *m = mount_of(u, cm);
 		struct fs_snapshot_mount *sm = vec_at(&u->snapshot.mounts, cm->index);
-		if (!vec_add(&sm->layers))
+		struct layer **l = vec_insert(&sm->layers, 0);
+		if (!l)
 			return err_set(e, ENOMEM, "no memory");
-		struct layer **l = sm->layers.data;
-		memmove(l + 1, l, (sm->layers.n - 1) * sizeof(*l));
-		l[0] = layer_ref(m->upper);
+		*l = layer_ref(m->upper);
 		carry_links_deinit(&sm->links);
 		r = carry_links_copy(&sm->links, &cm->carry.links);
 		if (r)
@@ -217,11 +216,9 @@ enum { CUT_STAGES = sizeof(cut_table) / sizeof(cut_table[0]) };
 static void rotate(struct fs_undo *u, struct cut_mount *cm)
 {
 	struct fs_mount *m = mount_of(u, cm);
-	struct layer **l = vec_add(&m->layers);
+	struct layer **l = vec_insert(&m->layers, 0);
 	assert(l);
-	l = m->layers.data;
-	memmove(l + 1, l, (m->layers.n - 1) * sizeof(*l));
-	l[0] = m->upper;
+	*l = m->upper;
 	cleanup_fd(&m->old_fd);
 	m->old_fd = m->mnt_fd;
 	m->old_mnt_id = m->mnt_id;

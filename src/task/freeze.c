@@ -284,15 +284,12 @@ static int mark_sharers(struct frozen *f, enum sys_kcmp what, struct err *e)
 		}
 		if (result)
 			break;
-		int *slot = vec_add(&order);
+		int *slot = vec_insert(&order, low);
 		if (!slot) {
 			result = err_set(e, ENOMEM, "no memory for a list");
 			break;
 		}
-		for (size_t k = order.n - 1; k > low; k--)
-			*(int *)vec_at(&order, k) =
-				*(int *)vec_at(&order, k - 1);
-		*(int *)vec_at(&order, low) = (int)i;
+		*slot = (int)i;
 	}
 	vec_deinit(&order);
 	return result;

@@ -83,6 +83,17 @@ TEST(vec_keeps_order_when_it_grows_and_shrinks)
 	struct vec v = VEC_INIT(int);
 	for (int i = 0; i < 100; i++)
 		*(int *)vec_add(&v) = i;
+	*(int *)vec_insert(&v, 100) = 7;
+	*(int *)vec_insert(&v, 0) = 8;
+	t_eq(*(int *)vec_at(&v, 101), 7);
+	*(int *)vec_insert(&v, 50) = 9;
+	t_eq(*(int *)vec_at(&v, 49), 48);
+	t_eq(*(int *)vec_at(&v, 50), 9);
+	t_eq(*(int *)vec_at(&v, 51), 49);
+	vec_remove(&v, 102);
+	vec_remove(&v, 50);
+	vec_remove(&v, 0);
+	t_eq(v.n, 100);
 	vec_remove(&v, 10);
 	t_eq(v.n, 99);
 	t_eq(*(int *)vec_at(&v, 9), 9);
