@@ -14,6 +14,7 @@
 #include "parts/stagemap.h"
 #include "parts/threads.h"
 #include "parts/tty.h"
+#include "sys/file.h"
 #include "sys/inroot.h"
 
 static int out_of_memory(struct err *e)
@@ -30,7 +31,12 @@ static int add_mounts(struct take *t, struct err *e)
 		struct part_mount *pm = vec_add(&t->look.mounts);
 		if (!pm)
 			return out_of_memory(e);
-		*pm = (struct part_mount){ m->mnt_id, (int)i, m->target };
+		struct stat st;
+		int r = sys_fstat(m->mnt_fd, &st);
+		if (r)
+			return err_set(e, -r, "look at the files of %s: %s", m->target, strerror(-r));
+		*pm = (struct part_mount){ m->mnt_id, (int)i, m->target, st.st_dev,
+					   m->upper->fs_fd };
 	}
 	vec_each(struct part_outer, o, t->outers) {
 		struct part_outer *mine = vec_add(&t->look.outers);

@@ -72,7 +72,11 @@ struct image_map_file {
 	int content_fd;		/* a copy: the sealed memfd; -1: the file itself */
 	uint64_t of_dev, of_ino;	/* a copy: what it was made of */
 	bool is_gone;		/* no template has it from here on */
-	bool is_compared, is_mapped;	/* while looking */
+	bool is_copied_up;	/* from the layer that the overlay was over */
+	bool is_outdated;	/* new mappings are of the one copied up */
+	/* while looking */
+	bool is_compared, is_mapped;
+	bool is_looked_up, has_two;	/* mapview.h */
 	char *path;		/* inside the sandbox */
 };
 

@@ -11,6 +11,7 @@
 #include <linux/openat2.h>
 
 #include "parts/mapcopy.h"
+#include "parts/mapview.h"
 #include "parts/memfs.h"
 #include "sys/fd.h"
 #include "sys/file.h"
@@ -31,7 +32,7 @@ static struct image_map_file *file_at(const struct tree_image *im, size_t i)
 static int find(const struct tree_image *im, uint64_t dev, uint64_t ino)
 {
 	vec_each(struct image_map_file, f, &im->map_files)
-		if (!f->is_gone && f->dev == dev && f->ino == ino)
+		if (!f->is_gone && !f->is_outdated && f->dev == dev && f->ino == ino)
 			return (int)(f - (struct image_map_file *)im->map_files.data);
 	return IMAGE_NONE;
 }
@@ -218,11 +219,54 @@ const char *mapfile_other_name(struct look *l, const struct frozen_proc *fp,
 	return fd >= 0 && fstat(fd, &st) == 0 && st.st_nlink == 0 ? "" : NULL;
 }
 
+static int refuse_view(const struct image_proc *p, const char *name, int r, struct err *e)
+{
+	if (r < 0)
+		return look_refuse(e, p, -1, "read its mapping of %s: %s", name, strerror(-r));
+	look_refuse(e, p, -1, "a private mapping of %s from before the file was written to", name);
+	return err_remedy(e, "let the process end, or map the file anew");
+}
+
+/* Looked for once for each file; one that cannot be told is compared. */
+static bool has_two(struct look *l, int known, const struct procfs_map *map, const char *name)
+{
+	struct image_map_file *f = known == IMAGE_NONE ? NULL : file_at(l->image, (size_t)known);
+	if (f && f->is_looked_up)
+		return f->has_two;
+	bool two = mapview_has_two(l, map, name) != 0;
+	if (f) {
+		f->is_looked_up = true;
+		f->has_two = two;
+	}
+	return two;
+}
+
+/* The file, or a copy of it; fd is handed over. */
+static int add_or_copy(struct look *l, const struct image_proc *p, const struct frozen_proc *fp,
+		       const struct procfs_map *map, const char *name, int *fd, struct err *e)
+{
+	bool in_memory;
+	memfs_find(&l->memory_names, map->dev, map->ino, &in_memory);
+	int copies = mapcopy_is_needed(*fd, in_memory);
+	if (copies < 0)
+		return look_refuse(e, p, -1, "a private mapping of a file that may change (%s): %s",
+				   name, strerror(-copies));
+	if (!copies)
+		return add(l, map->dev, map->ino, name, fd, e);
+	/* whether it was copied up is not told by a name that is gone */
+	int r = in_memory ? 1 : mapview_shows(l, fp, map, *fd);
+	if (r <= 0)
+		return refuse_view(p, name, r, e);
+	int copy = find_copy(l, map, *fd);
+	return copy == IMAGE_NONE ? add_copy(l, map, name, *fd, e) : copy;
+}
+
 int mapfile_find_or_open(struct look *l, const struct image_proc *p, const struct frozen_proc *fp,
 			 const struct procfs_map *map, const char *name, struct err *e)
 {
 	int known = find(l->image, map->dev, map->ino);
-	if (known != IMAGE_NONE)
+	bool two = has_two(l, known, map, name);
+	if (known != IMAGE_NONE && !two)
 		return known;
 	scoped_fd int fd = open_mapped(l, fp, map, name);
 	if (fd < 0)
@@ -230,16 +274,20 @@ int mapfile_find_or_open(struct look *l, const struct image_proc *p, const struc
 				   "the mapped file %s cannot be opened again: %s", name,
 				   fd == -ESTALE ? "another file has its name now" :
 						   strerror(-fd));
-	bool in_memory;
-	memfs_find(&l->memory_names, map->dev, map->ino, &in_memory);
-	int copies = mapcopy_is_needed(fd, in_memory);
-	if (copies < 0)
-		return look_refuse(e, p, -1, "a private mapping of a file that may change (%s): %s",
-				   name, strerror(-copies));
-	if (!copies)
-		return add(l, map->dev, map->ino, name, &fd, e);
-	int copy = find_copy(l, map, fd);
-	return copy == IMAGE_NONE ? add_copy(l, map, name, fd, e) : copy;
+	int r = two ? mapview_shows(l, fp, map, fd) : 1;
+	if (r <= 0)
+		return refuse_view(p, name, r, e);
+	if (known != IMAGE_NONE && file_at(l->image, (size_t)known)->is_copied_up)
+		return known;
+	if (known != IMAGE_NONE)
+		file_at(l->image, (size_t)known)->is_outdated = true;
+	int i = add_or_copy(l, p, fp, map, name, &fd, e);
+	if (i >= 0) {
+		struct image_map_file *f = file_at(l->image, (size_t)i);
+		f->is_looked_up = true;
+		f->has_two = f->is_copied_up = two;
+	}
+	return i;
 }
 
 /* Nobody maps it: what it was is in older templates. */
@@ -253,7 +301,7 @@ void mapfile_look_end(struct look *l)
 {
 	struct tree_image *im = l->image;
 	vec_each(struct image_map_file, f, &im->map_files)
-		f->is_mapped = f->is_compared = false;
+		f->is_mapped = f->is_compared = f->is_looked_up = false;
 	vec_each(struct image_proc, p, &im->procs)
 		vec_each(struct image_vma, v, &p->vmas)
 			if (v->kind == VMA_FILE)

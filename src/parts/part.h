@@ -30,6 +30,8 @@ struct part_mount {
 	uint64_t mnt_id;
 	int index;		/* in the fs tree */
 	const char *target;	/* "/" or a volume's directory */
+	dev_t dev;		/* as mappings of its files show it */
+	int upper_fd;		/* what was written since the last cut; borrowed */
 };
 
 /* The keeper's end of a pipe or terminal: the command handle that it belongs to. */

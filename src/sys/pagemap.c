@@ -31,6 +31,9 @@ enum {
 	IS_PFNZERO = 1 << 5,
 };
 
+#define WORD_PRESENT (1ull << 63)
+#define WORD_SWAPPED (1ull << 62)
+
 /* Neighbours become one run, but not with those before `first`: another VMA's. */
 static int add_run(struct vec *runs, size_t first, uint64_t start, uint64_t end)
 {
@@ -84,7 +87,8 @@ int sys_pagemap_written(int fd, uint64_t start, uint64_t end, struct vec *runs)
 		    runs);
 }
 
-static int words_anonymous(int fd, uint64_t start, uint64_t end, struct vec *runs)
+/* there: bits of a word, of which one must be set. */
+static int words_anonymous(int fd, uint64_t start, uint64_t end, uint64_t there, struct vec *runs)
 {
 	uint64_t word[REGIONS];
 	size_t first = runs->n;
@@ -96,9 +100,8 @@ static int words_anonymous(int fd, uint64_t start, uint64_t end, struct vec *run
 			return n < 0 ? -errno : -EIO;
 		for (size_t i = 0; i < (size_t)n / sizeof(word[0]); i++, at += PAGE) {
 			/* Documentation/admin-guide/mm/pagemap.rst */
-			bool there = word[i] >> 62;
 			bool file = word[i] >> 61 & 1;
-			int r = there && !file ? add_run(runs, first, at, at + PAGE) : 0;
+			int r = word[i] & there && !file ? add_run(runs, first, at, at + PAGE) : 0;
 			if (r)
 				return r;
 		}
@@ -109,13 +112,26 @@ static int words_anonymous(int fd, uint64_t start, uint64_t end, struct vec *run
 int sys_pagemap_anonymous(int fd, uint64_t start, uint64_t end, struct vec *runs)
 {
 	if (!sys_has(SYS_F_PAGEMAP_SCAN))
-		return words_anonymous(fd, start, end, runs);
+		return words_anonymous(fd, start, end, WORD_PRESENT | WORD_SWAPPED, runs);
 	return scan(fd,
 		    (struct pm_scan_arg){ .start = start,
 					  .end = end,
 					  .category_inverted = IS_FILE | IS_PFNZERO,
 					  .category_mask = IS_FILE | IS_PFNZERO,
 					  .category_anyof_mask = IS_PRESENT | IS_SWAPPED,
+					  .return_mask = IS_PRESENT },
+		    runs);
+}
+
+int sys_pagemap_private(int fd, uint64_t start, uint64_t end, struct vec *runs)
+{
+	if (!sys_has(SYS_F_PAGEMAP_SCAN))
+		return words_anonymous(fd, start, end, WORD_PRESENT, runs);
+	return scan(fd,
+		    (struct pm_scan_arg){ .start = start,
+					  .end = end,
+					  .category_inverted = IS_FILE,
+					  .category_mask = IS_FILE | IS_PRESENT,
 					  .return_mask = IS_PRESENT },
 		    runs);
 }

@@ -37,5 +37,11 @@ must_check int sys_pagemap_written(int fd, uint64_t start, uint64_t end,
 must_check int sys_pagemap_anonymous(int fd, uint64_t start, uint64_t end,
 				     struct vec *runs);
 
+/*
+ * Append the runs of pages that are present and not a file's. Less than the
+ * above: what is in the swap looks like what is armed and was never touched.
+ */
+must_check int sys_pagemap_private(int fd, uint64_t start, uint64_t end, struct vec *runs);
+
 /* Arm the pages of a registered range, unpopulated ones too. */
 must_check int sys_pagemap_arm(int fd, uint64_t start, uint64_t end);
