@@ -115,16 +115,44 @@ int box_listen(struct box *b, struct err *e)
 	return r ? err_set(e, -r, "watch for clients: %s", strerror(-r)) : 0;
 }
 
+struct live_watch {
+	struct loop_source source;	/* pidfd of PID 1 */
+	struct box *box;
+};
+
 static void live_ready(struct loop_source *s, uint32_t events)
 {
-	box_stopped(container(s, struct box, live_source), "the sandbox's first process ended");
+	box_stopped(container(s, struct live_watch, source)->box,
+		    "the sandbox's first process ended");
 }
 
-static int live_watch(struct box *b, struct incarnation *in)
+/* Of an incarnation that is not b->live yet. NULL: see *e. */
+static struct live_watch *live_watch_new(struct box *b, const struct incarnation *in,
+					 struct err *e)
 {
-	loop_remove(&b->loop, &b->live_source);
-	b->live_source = (struct loop_source){ .fd = in->pid1_pidfd, .ready = live_ready };
-	return loop_add(&b->loop, &b->live_source, EPOLLIN);
+	struct live_watch *w = calloc(1, sizeof(*w));
+	int r = w ? 0 : -ENOMEM;
+	if (w) {
+		*w = (struct live_watch){ { .fd = in->pid1_pidfd, .ready = live_ready }, b };
+		r = loop_add(&b->loop, &w->source, EPOLLIN);
+	}
+	if (!r)
+		return w;
+	err_set(e, -r, "watch the sandbox's first process: %s", strerror(-r));
+	free(w);
+	return NULL;
+}
+
+static void live_watch_free(struct live_watch *w)
+{
+	if (w)
+		loop_remove(&w->box->loop, &w->source);
+	free(w);
+}
+
+void box_unwatch_live(struct box *b)
+{
+	live_watch_free(take_ptr(b->live_watch));
 }
 
 /*
@@ -168,7 +196,7 @@ void box_drop_standby(struct box *b)
 
 static void live_drop(struct box *b)
 {
-	loop_remove(&b->loop, &b->live_source);
+	box_unwatch_live(b);
 	cleanup_fd(&b->init_fd);
 	incarnation_retire(b, take_ptr(b->live));
 }
@@ -258,8 +286,12 @@ int box_enter(struct box *b, struct incarnation *in, struct node *node, struct e
 	scoped_fd int init_copy = sys_dup(in->init_socket);
 	if (init_copy < 0)
 		return err_set(e, -init_copy, "keep init's socket: %s", strerror(-init_copy));
+	struct live_watch *watch = live_watch_new(b, in, e);
+	if (!watch)
+		return -e->code;
 	int r = enter_commands(b, in, node, e);
 	if (r) {
+		live_watch_free(watch);
 		enter_undo(b);
 		return r;
 	}
@@ -268,12 +300,11 @@ int box_enter(struct box *b, struct incarnation *in, struct node *node, struct e
 	r = incarnation_release(in, e);
 	assert(r == 0);
 	b->live = in;
+	b->live_watch = watch;
 	b->init_fd = take_fd(&init_copy);
 	b->state = BOX_RUNNING;
 	b->error = ERR_INIT;
 	b->head = node;
-	if (live_watch(b, in))
-		box_stopped(b, "its first process cannot be watched");
 	watch_rolled_back(b);
 	loop_idle(&b->loop, &b->background);
 	return 0;

@@ -79,7 +79,7 @@ struct box {
 	struct loop_source signal_source;
 	struct loop_source owner_source;	/* pidfd of --die-with-parent */
 	struct loop_source commands_source;
-	struct loop_source live_source;		/* pidfd of PID 1 */
+	struct live_watch *live_watch;		/* sees the end of PID 1 */
 	struct loop_task background;		/* see box_background() */
 	struct loop_timer lease, idle_lease;
 	struct loop_timer settle;		/* see box_checkpoint.c */
@@ -209,6 +209,9 @@ void box_commit_all(struct box *b);
 
 /* Free the incarnation that was killed first; false: there is none. */
 bool box_free_dying(struct box *b);
+
+/* Nobody is told of the end of b->live any more. */
+void box_unwatch_live(struct box *b);
 
 /* The first process ended, or the box broke: see the states. */
 void box_stopped(struct box *b, const char *why);

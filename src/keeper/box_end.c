@@ -79,19 +79,27 @@ static int forget(struct box *b, struct err *e)
 	return r;
 }
 
-/* What is on disk. Errors are for the log: gc finds the rest. */
-static void end_files(struct box *b)
+static int end_files_once(struct box *b, bool recorded, struct err *e)
 {
-	struct err e = ERR_INIT;
 	struct store_gc done;
 	size_t n = 0;
-	int r = b->record_fd >= 0 ? forget(b, &e) : 0;
+	int r = recorded ? forget(b, e) : 0;
 	if (!r)
-		r = store_gc(b->store, &done, &e);
-	if (!r)
-		r = store_empty_trash(b->store, &n, &e);
-	if (r)
+		r = store_gc(b->store, &done, e);
+	return r ? r : store_empty_trash(b->store, &n, e);
+}
+
+/* What is on disk. Nobody is left to be told: once more, then gc finds the rest. */
+static void end_files(struct box *b)
+{
+	bool recorded = b->record_fd >= 0;
+	for (int attempt = 0; attempt < 2; attempt++) {
+		struct err e = ERR_INIT;
+		int r = end_files_once(b, recorded, &e);
+		if (!r)
+			return;
 		fprintf(stderr, "what=end code=%s cause=\"%s\"\n", err_name(-r), e.cause);
+	}
 }
 
 void box_end(struct box *b)
@@ -101,7 +109,7 @@ void box_end(struct box *b)
 	b->state = BOX_ENDING;
 	loop_task_cancel(&b->loop, &b->background);
 	merging_end(b);
-	loop_remove(&b->loop, &b->live_source);
+	box_unwatch_live(b);
 	loop_remove(&b->loop, &b->commands_source);
 	cleanup_fd(&b->init_fd);
 	if (b->live)

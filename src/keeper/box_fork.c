@@ -109,7 +109,7 @@ static void give_up_sources(struct box *b)
 	watch_abandon(b);
 	merging_abandon(b);
 	loop_remove(&b->loop, &b->listen_source);
-	loop_remove(&b->loop, &b->live_source);
+	box_unwatch_live(b);
 	loop_remove(&b->loop, &b->commands_source);
 	while (b->offspring)
 		offspring_free(b->offspring);
