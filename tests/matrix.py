@@ -91,6 +91,8 @@ GUESTS = [
     Guest("run_programs"), Guest("tty_pair", core=True), Guest("tty_session", core=True),
     *kinds("mem_named", "memfd memfd-closed shm-named shm-named-closed shm shm-closed"),
     *kinds("mem_later", "shm memfd deleted"),
+    *kinds("mem_readonly", "memfd memfd-alone memfd-closed deleted shm-alone-closed"),
+    *kinds("mem_readonly", "deleted-closed", root=True),
     Guest("mem_files"), Guest("python_pool", ["python_pool.py"]),
     *kinds("mem_locked", "ranges all future future-on-fault"),
     *kinds("sleep_left", "nanosleep poll absolute"),

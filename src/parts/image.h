@@ -54,6 +54,7 @@ struct image_vma {
 	enum image_vma_kind kind;
 	int prot;		/* PROT_* */
 	bool grows_down;
+	bool is_readonly;	/* SHM, made of such a file: cannot be made writable */
 	bool tracked;		/* dirty tracking armed at this checkpoint */
 	bool has_anon;		/* written pages are in the template */
 	enum image_lock_kind lock;
@@ -299,8 +300,10 @@ struct image_shm {
 	uint64_t dev, ino;
 	uint64_t bytes;		/* end of the farthest mapping */
 	int content_fd;		/* memfd, sparse; -1: not read yet */
-	int file;		/* image.files: the description whose bytes these
-				 * are, IMAGE_NONE: nobody has it open */
+	int file;		/* image.files: description for the mappings,
+				 * IMAGE_NONE: it is no file */
+	int readonly_file;	/* ... for those that cannot be made writable */
+	bool has_writable, has_readonly;	/* mappings of the two sorts */
 	bool maybe_named;	/* while reading: it may have a name that is not known */
 	bool every_mapping;	/* while reading: holes cannot be seen */
 };

@@ -47,6 +47,17 @@ static void take_name(struct memfd *m, const char *link)
 	snprintf(m->name, sizeof(m->name), "%.*s", (int)n, link + 7);
 }
 
+int memfd_become(struct image_file *f, const char *name)
+{
+	struct memfd *m = calloc(1, sizeof(*m));
+	if (!m)
+		return -ENOMEM;
+	snprintf(m->name, sizeof(m->name), "%s", name);
+	f->kind = FILE_MEMFD;
+	f->own = m;
+	return 0;
+}
+
 static int look_memfd(const struct kind_look *at, struct image_file *f, struct err *e)
 {
 	struct memfd *m = f->own = calloc(1, sizeof(*m));

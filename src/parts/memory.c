@@ -84,6 +84,20 @@ static int shared_file(struct look *l, const struct image_proc *p, const struct 
 	return 0;
 }
 
+/* A file without a name, or memory that never had one. */
+static int shared_memory(struct look *l, const struct image_proc *p, const struct frozen_proc *fp,
+			 const struct procfs_map *map, bool maybe_named, struct image_vma *v,
+			 struct err *e)
+{
+	int writable = may_write(l, p, fp, map, procfs_map_name(&l->maps, map));
+	if (writable < 0)
+		return look_refuse(e, p, -1, "its mapping of %s: %s",
+				   procfs_map_name(&l->maps, map), strerror(-writable));
+	v->kind = VMA_SHM;
+	v->is_readonly = !writable;
+	return shm_look(l, map, maybe_named, v, e);
+}
+
 static int classify(struct look *l, const struct image_proc *p, const struct frozen_proc *fp,
 		    const struct procfs_map *map, struct image_vma *v, struct err *e)
 {
@@ -97,8 +111,7 @@ static int classify(struct look *l, const struct image_proc *p, const struct fro
 	} else if (deleted && other && *other) {
 		return shared_file(l, p, fp, map, other, v, e);
 	} else if (deleted && !starts_with(name, "/SYSV")) {
-		v->kind = VMA_SHM;
-		return shm_look(l, map, !other, v, e);
+		return shared_memory(l, p, fp, map, !other, v, e);
 	} else if (map->shared && (starts_with(name, "/SYSV") || !starts_with(name, "/"))) {
 		return look_refuse(e, p, -1, "shared memory of a kind not saved yet (%s)", name);
 	} else if (map->shared) {

@@ -1,7 +1,8 @@
 /*
  * shm.c - shared memory without a name: anonymous, and mappings of memfds and
  * deleted files. Where the tree has such a file open, the mapping is made of
- * that description; where nobody has, it is anonymous afterwards.
+ * that description; where nobody has, it is anonymous afterwards, or, where
+ * some mapping cannot be made writable, of a memfd.
  *
  * Fork cannot give an incarnation its own copy, so the bytes are kept beside
  * the template, in a sparse memfd, and copied into a fresh object each time:
@@ -52,7 +53,8 @@ static int find_or_add(struct look *l, const struct procfs_map *map)
 	*s = (struct image_shm){ .dev = map->dev,
 				 .ino = map->ino,
 				 .content_fd = -1,
-				 .file = IMAGE_NONE };
+				 .file = IMAGE_NONE,
+				 .readonly_file = IMAGE_NONE };
 	return (int)l->image->shms.n - 1;
 }
 
@@ -67,6 +69,8 @@ int shm_look(struct look *l, const struct procfs_map *map, bool maybe_named,
 	if (end > s->bytes)
 		s->bytes = end;
 	s->maybe_named |= maybe_named;
+	s->has_readonly |= v->is_readonly;
+	s->has_writable |= !v->is_readonly;
 	v->object = i;
 	return 0;
 }
@@ -117,14 +121,14 @@ static int new_content(struct image_shm *s)
 }
 
 /* One more description of the file, for mappings alone. */
-static int add_mapped(struct look *l, int twin)
+static int add_mapped(struct look *l, int twin, int access)
 {
 	struct image_file *f = vec_add(&l->image->files);
 	if (!f)
 		return -ENOMEM;
 	const struct image_file *of = image_file(l->image, twin);
 	*f = (struct image_file){ .kind = of->kind,
-				  .flags = memfd_is_sealed(of) ? O_RDONLY : O_RDWR,
+				  .flags = memfd_is_sealed(of) ? O_RDONLY : access,
 				  .mode = of->mode,
 				  .mount = IMAGE_NONE,
 				  .pipe = IMAGE_NONE,
@@ -137,18 +141,23 @@ static int add_mapped(struct look *l, int twin)
 	return f->path ? (int)l->image->files.n - 1 : -ENOMEM;
 }
 
+static bool is_file(const struct image_shm *s)
+{
+	return s->file != IMAGE_NONE || s->readonly_file != IMAGE_NONE;
+}
+
 /* What v maps now: a file, or an object in the list without those. */
 static void place(const struct tree_image *im, struct image_vma *v)
 {
 	const struct image_shm *s = shm_at(im, v->object);
 	int before = 0;
-	if (s->file != IMAGE_NONE) {
+	if (is_file(s)) {
 		v->kind = VMA_FILE_SHARED;
-		v->object = s->file;
+		v->object = v->is_readonly ? s->readonly_file : s->file;
 		return;
 	}
 	for (int i = 0; i < v->object; i++)
-		before += shm_at(im, i)->file != IMAGE_NONE;
+		before += is_file(shm_at(im, i));
 	v->object -= before;
 }
 
@@ -168,50 +177,105 @@ static int check_room(const struct tree_image *im, struct err *e)
 	return 0;
 }
 
+static int read_mapping(struct look *l, int i, const struct image_vma *v, struct err *e)
+{
+	const struct frozen_proc *fp = frozen_proc(l->frozen, (size_t)i);
+	struct image_shm *s = shm_at(l->image, v->object);
+	bool first = s->content_fd < 0;
+	int r = first ? new_content(s) : 0;
+	if (r == 0 && first)
+		s->every_mapping = read_by_link(l, fp, v, s->content_fd) != 0;
+	if (r == 0 && s->every_mapping && v->end - v->start > BLIND_BYTES)
+		r = -EFBIG;
+	if (r == 0 && s->every_mapping)
+		r = read_by_page(fp, v, s->content_fd);
+	return r ? look_refuse(e, look_proc(l, i), -1, "its shared memory: %s", strerror(-r)) : 0;
+}
+
+/* object: the one to be read, IMAGE_NONE: all. */
+static int read_objects(struct look *l, int object, struct err *e)
+{
+	int r = 0;
+	for (int i = 0; r == 0 && i < (int)l->frozen->procs.n; i++)
+		vec_each(struct image_vma, v, &look_proc(l, i)->vmas)
+			if (r == 0 && v->kind == VMA_SHM &&
+			    (object == IMAGE_NONE || v->object == object))
+				r = read_mapping(l, i, v, e);
+	return r;
+}
+
+/*
+ * The object as a memfd that is only mapped: a mapping that cannot be made
+ * writable is one by a descriptor that cannot write. Index in image.files.
+ */
+static int add_file(struct look *l, int object, struct err *e)
+{
+	int r = read_objects(l, object, e);
+	if (r)
+		return r;
+	struct image_file *f = vec_add(&l->image->files);
+	struct image_shm *s = shm_at(l->image, object);
+	if (!f)
+		return err_set(e, ENOMEM, "out of memory");
+	*f = (struct image_file){ .flags = O_RDWR,
+				  .mode = S_IFREG | 0777,
+				  .mount = IMAGE_NONE,
+				  .pipe = IMAGE_NONE,
+				  .content_fd = take_fd(&s->content_fd),
+				  .twin = IMAGE_NONE,
+				  .path = strdup("shared memory"),
+				  .dev = s->dev,
+				  .ino = s->ino,
+				  .locks = VEC_INIT(struct image_lock) };
+	if (memfd_become(f, "shared") || !f->path)
+		return err_set(e, ENOMEM, "out of memory");
+	return (int)l->image->files.n - 1;
+}
+
+static int find_file(struct look *l, int object, struct err *e)
+{
+	struct image_shm *s = shm_at(l->image, object);
+	int file = unlinked_find(l->image, s->dev, s->ino, (int)l->image->files.n);
+	if (file == IMAGE_NONE && s->maybe_named)
+		return err_set(e, ENOTSUP, "cannot save a shared mapping of a removed file that may "
+					   "have other names");
+	if (file == IMAGE_NONE && !s->has_readonly)
+		return 0;
+	if (file == IMAGE_NONE)
+		file = add_file(l, object, e);
+	if (file < 0)
+		return file;
+	if (s->has_writable)
+		s->file = add_mapped(l, file, O_RDWR);
+	if (s->has_readonly)
+		s->readonly_file = add_mapped(l, file, O_RDONLY);
+	return s->file == -ENOMEM || s->readonly_file == -ENOMEM ?
+		       err_set(e, ENOMEM, "out of memory") :
+		       0;
+}
+
 int shm_find_files(struct look *l, struct err *e)
 {
-	vec_each(struct image_shm, s, &l->image->shms) {
-		int n = (int)l->image->files.n;
-		int twin = unlinked_find(l->image, s->dev, s->ino, n);
-		if (twin != IMAGE_NONE)
-			s->file = add_mapped(l, twin);
-		if (s->file == -ENOMEM)
-			return err_set(e, ENOMEM, "out of memory");
-		if (s->file == IMAGE_NONE && s->maybe_named)
-			return err_set(e, ENOTSUP, "cannot save a shared mapping of a removed file that may "
-						   "have other names");
+	for (int i = 0; i < (int)l->image->shms.n; i++) {
+		int r = find_file(l, i, e);
+		if (r)
+			return r;
 	}
 	vec_each(struct image_proc, p, &l->image->procs)
 		vec_each(struct image_vma, v, &p->vmas)
 			if (v->kind == VMA_SHM)
 				place(l->image, v);
 	for (size_t i = l->image->shms.n; i-- > 0;)
-		if (shm_at(l->image, (int)i)->file != IMAGE_NONE)
+		if (is_file(shm_at(l->image, (int)i)))
 			vec_remove(&l->image->shms, i);
 	return check_room(l->image, e);
 }
 
 int shm_read_all(struct look *l, struct err *e)
 {
-	for (size_t i = 0; i < l->frozen->procs.n; i++) {
-		const struct frozen_proc *fp = frozen_proc(l->frozen, i);
-		vec_each(struct image_vma, v, &look_proc(l, (int)i)->vmas) {
-			if (v->kind != VMA_SHM)
-				continue;
-			struct image_shm *s = shm_at(l->image, v->object);
-			bool first = s->content_fd < 0;
-			int r = first ? new_content(s) : 0;
-			if (r == 0 && first)
-				s->every_mapping = read_by_link(l, fp, v, s->content_fd) != 0;
-			if (r == 0 && s->every_mapping && v->end - v->start > BLIND_BYTES)
-				r = -EFBIG;
-			if (r == 0 && s->every_mapping)
-				r = read_by_page(fp, v, s->content_fd);
-			if (r)
-				return look_refuse(e, look_proc(l, (int)i), -1,
-						   "its shared memory: %s", strerror(-r));
-		}
-	}
+	int r = read_objects(l, IMAGE_NONE, e);
+	if (r)
+		return r;
 	if (shm_count_runs(l->image) > RUNS_MAX)
 		return err_set(e, E2BIG, "shared memory is in more than %d pieces", RUNS_MAX);
 	return 0;

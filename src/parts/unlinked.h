@@ -17,5 +17,8 @@ int unlinked_find(const struct tree_image *im, uint64_t dev, uint64_t ino, int e
 /* The file behind fd once more, with the flags and position that f had. */
 must_check int unlinked_open_again(int fd, const struct image_file *f);
 
+/* Make a description that of a memfd with this name, without seals. -ENOMEM. */
+must_check int memfd_become(struct image_file *f, const char *name);
+
 /* A memfd that nobody can write: mappings of it are made read-only. */
 bool memfd_is_sealed(const struct image_file *f);
