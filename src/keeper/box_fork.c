@@ -131,6 +131,15 @@ static void give_up_lives(struct box *b)
 	b->standby_failed = false;
 }
 
+/* Whatever fails after this, the end of the child removes its own alone. */
+static void give_up_place(struct box *b, struct fork_child *self)
+{
+	runtime_place_deinit(&b->place);
+	b->place = self->place;
+	self->place = RUNTIME_PLACE_INIT;
+	b->engine.limits = NULL;
+}
+
 /* Made by the parent, one for each node, for one child. */
 static void connections_close(struct vec *connections)
 {
@@ -176,11 +185,8 @@ static void connections_take(struct box *b, struct vec *connections)
 
 /* Becoming */
 
-static int become_named(struct box *b, struct fork_child *self, struct err *e)
+static int become_named(struct box *b, struct err *e)
 {
-	runtime_place_deinit(&b->place);
-	b->place = self->place;
-	self->place = RUNTIME_PLACE_INIT;
 	b->created_ns = clock_wall_ns();
 	b->last_request_ns = clock_now_ns();
 	int log = openat(b->place.dir_fd, "log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -198,8 +204,6 @@ static int become_named(struct box *b, struct fork_child *self, struct err *e)
 
 static int become_separate(struct box *b, struct err *e)
 {
-	/* the parent's: not ours to remove */
-	b->engine.limits = NULL;
 	b->engine.generation = clock_wall_ns() + (uint64_t)getpid();
 	b->record_fd = record_claim(b->store, b->place.name, e);
 	if (b->record_fd < 0)
@@ -239,11 +243,12 @@ static int become(struct box *b, struct node *node, struct fork_child *self, str
 		err_set(e, -r, "make an event loop: %s", strerror(-r));
 	give_up_sources(b);
 	give_up_lives(b);
+	give_up_place(b, self);
 	connections_take(b, connections);
 	b->state = BOX_STARTING;
 	b->quiet = true;
 	if (!r)
-		r = become_named(b, self, e);
+		r = become_named(b, e);
 	if (!r)
 		r = become_separate(b, e);
 	if (!r)
