@@ -25,14 +25,38 @@
 #include "parts/sockets.h"
 #include "sys/proc.h"
 
-static int find_seen(struct look *l, pid_t pid, const struct procfs_fd *fd)
+/* As sys_kcmp(), of which there is an order among the files of one inode. */
+static int compare(pid_t pid, const struct procfs_fd *fd, const struct look_seen *s)
 {
-	vec_each(struct look_seen, s, &l->seen)
-		if (s->ino == fd->ino && s->dev == fd->dev &&
-		    sys_kcmp(pid, s->pid, SYS_KCMP_FILE, (unsigned long)fd->fd,
-			     (unsigned long)s->fd) == 0)
-			return s->file;
-	return IMAGE_NONE;
+	if (fd->dev != s->dev)
+		return fd->dev < s->dev ? 1 : 2;
+	if (fd->ino != s->ino)
+		return fd->ino < s->ino ? 1 : 2;
+	return sys_kcmp(pid, s->pid, SYS_KCMP_FILE, (unsigned long)fd->fd,
+			(unsigned long)s->fd);
+}
+
+/* Has it been seen? *file is what or IMAGE_NONE, *at its place among the seen. */
+static int find_seen(const struct look *l, pid_t pid, const struct procfs_fd *fd, int *file,
+		     size_t *at)
+{
+	size_t low = 0, high = l->seen.n;
+	*file = IMAGE_NONE;
+	while (low < high && *file == IMAGE_NONE) {
+		size_t mid = low + (high - low) / 2;
+		const struct look_seen *s = vec_at(&l->seen, mid);
+		int r = compare(pid, fd, s);
+		if (r < 0 || r > 2)
+			return r < 0 ? r : -EOPNOTSUPP;
+		if (r == 0)
+			*file = s->file;
+		if (r == 2)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	*at = low;
+	return 0;
 }
 
 static const struct part_mount *find_mount(const struct look *l, uint64_t mnt_id)
@@ -158,7 +182,13 @@ static int new_file(struct look *l, const struct image_proc *p, const struct fro
 
 static int add_seen(struct look *l, pid_t pid, const struct procfs_fd *fd, int file)
 {
-	struct look_seen *s = vec_add(&l->seen);
+	int known;
+	size_t at;
+	/* once more: what is queued in it may have been seen meanwhile */
+	int r = find_seen(l, pid, fd, &known, &at);
+	if (r)
+		return r;
+	struct look_seen *s = vec_insert(&l->seen, at);
 	if (!s)
 		return -ENOMEM;
 	*s = (struct look_seen){ pid, fd->fd, fd->dev, fd->ino, file };
@@ -185,7 +215,8 @@ static int new_own(struct look *l, const struct procfs_fd *fd, const char *link,
 	int file = new_file(l, &nobody, &l->self, fd, link, e);
 	if (file < 0)
 		return file;
-	return add_seen(l, l->self.pid, fd, file) ? err_set(e, ENOMEM, "out of memory") : file;
+	int r = add_seen(l, l->self.pid, fd, file);
+	return r ? err_set(e, -r, "compare descriptors: %s", strerror(-r)) : file;
 }
 
 int files_look_own(struct look *l, int queue, int fd, struct err *e)
@@ -203,7 +234,11 @@ int files_look_own(struct look *l, int queue, int fd, struct err *e)
 	if (r < 0)
 		return err_set(e, -r, "a descriptor in a queue: %s", strerror(-r));
 	st.fd = fd;
-	int file = find_seen(l, getpid(), &st);
+	int file;
+	size_t at;
+	r = find_seen(l, getpid(), &st, &file, &at);
+	if (r)
+		return err_set(e, -r, "compare descriptors: %s", strerror(-r));
 	if (file == IMAGE_NONE)
 		file = new_own(l, &st, link, e);
 	if (file < 0 || !must_be_held(image_file(l->image, file)))
@@ -216,9 +251,12 @@ int files_look_own(struct look *l, int queue, int fd, struct err *e)
 static int look_fd(struct look *l, struct image_proc *p, const struct frozen_proc *fp,
 		   const struct procfs_fd *fd, struct err *e)
 {
-	int file = find_seen(l, fp->pid, fd);
+	int file;
+	size_t at;
 	struct procfs_fdinfo info;
-	int r = procfs_fdinfo(l->procfs, fp->pid, fd->fd, &info);
+	int r = find_seen(l, fp->pid, fd, &file, &at);
+	if (r == 0)
+		r = procfs_fdinfo(l->procfs, fp->pid, fd->fd, &info);
 	if (r < 0)
 		return look_refuse(e, p, fd->fd, "%s", strerror(-r));
 	bool cloexec = info.flags & O_CLOEXEC;
@@ -226,8 +264,9 @@ static int look_fd(struct look *l, struct image_proc *p, const struct frozen_pro
 		file = new_file(l, p, fp, fd, procfs_fd_link(&l->fds, fd), e);
 		if (file < 0)
 			return file;
-		if (add_seen(l, fp->pid, fd, file))
-			return err_set(e, ENOMEM, "out of memory");
+		r = add_seen(l, fp->pid, fd, file);
+		if (r)
+			return look_refuse(e, p, fd->fd, "%s", strerror(-r));
 	} else if (info.n_locks) {
 		/* a POSIX lock of this process on a file it shares */
 		r = look_locks(&info, fp->ns_pid, image_file(l->image, file));

@@ -80,7 +80,7 @@ struct look {
 	/* scratch, reused from process to process */
 	struct procfs_maps maps;
 	struct procfs_fds fds;
-	struct vec seen;		/* struct look_seen */
+	struct vec seen;		/* struct look_seen, in order: files.c */
 	struct vec held;		/* int: descriptors from queues */
 	struct frozen_proc self;	/* the keeper, who holds these */
 	bool shares_net;		/* the sandbox has the network of others */

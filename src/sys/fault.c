@@ -13,11 +13,14 @@ static struct {
 	uint64_t count;
 	uint64_t fail_at;	/* 0: never */
 	int error;
+	const char *only;	/* NULL: any call */
 	const char *fired;
 } fault;
 
 int sys_fault(const char *call)
 {
+	if (__builtin_expect(fault.only != NULL, 0) && strcmp(fault.only, call))
+		return 0;
 	if (__builtin_expect(++fault.count != fault.fail_at, 1))
 		return 0;
 	fault.fired = call;
@@ -26,9 +29,15 @@ int sys_fault(const char *call)
 
 void sys_fault_arm(uint64_t n, int err)
 {
+	sys_fault_arm_only(NULL, n, err);
+}
+
+void sys_fault_arm_only(const char *call, uint64_t n, int err)
+{
 	fault.count = 0;
 	fault.fail_at = n;
 	fault.error = err;
+	fault.only = call;
 	fault.fired = NULL;
 }
 

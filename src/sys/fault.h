@@ -26,6 +26,9 @@ must_check int sys_fault(const char *call);
  */
 void sys_fault_arm(uint64_t n, int err);
 
+/* The same among calls with that name alone, which must live on; only they are counted. */
+void sys_fault_arm_only(const char *call, uint64_t n, int err);
+
 /* Arm what MULLIGAN_FAULT says, if there is one. */
 void sys_fault_from_environment(void);
 

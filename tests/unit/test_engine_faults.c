@@ -467,6 +467,33 @@ TEST(checkpoint_with_a_failing_call_is_whole_or_nothing, .timeout_s = 600)
 	sweep_checkpoint(&(struct sweep){ .n = 1, .step = 23 });
 }
 
+/* Taken for different, a description that is shared would be made twice. */
+TEST(descriptions_that_cannot_be_compared_are_not_taken_for_different, .timeout_s = 60)
+{
+	struct bench b;
+	bench_open(&b);
+	guest_start(&b);
+	while (guest_generation(&b, "parent") < 2 || guest_generation(&b, "child") < 2)
+		t_sleep_ms(5);
+	unsigned int n = 0;
+	for (const char *fired = ""; fired;) {
+		struct err e = ERR_INIT;
+		struct checkpoint *c;
+		sys_fault_arm_only("kcmp", ++n, EIO);
+		int r = take(&b, &c, &e);
+		fired = sys_fault_fired();
+		sys_fault_arm(0, 0);
+		if (r == 0)
+			checkpoint_unref(c);
+		if (fired && r == 0)
+			t_fail("comparison %u failed, and it was taken", n);
+		guest_goes_on(&b, "after a comparison");
+	}
+	t_note("%u comparisons", n - 1);
+	t_assert(n > 5);
+	bench_close(&b);
+}
+
 TEST(checkpoint_with_a_failing_call_of_a_puppet_is_whole_or_nothing, .timeout_s = 600)
 {
 	sweep_checkpoint(&(struct sweep){ .n = 1, .step = 3, .puppets = true });

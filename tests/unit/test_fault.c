@@ -30,6 +30,19 @@ TEST(the_nth_call_fails_once)
 	t_assert(!sys_fault_fired());
 }
 
+TEST(the_nth_call_of_a_name_fails_once)
+{
+	sys_fault_arm_only("one", 2, ENOSPC);
+	t_eq(sys_fault("one"), 0);
+	t_eq(sys_fault("two"), 0);
+	t_eq(sys_fault("one"), -ENOSPC);
+	t_eq(sys_fault("one"), 0);
+	t_eq(sys_fault_count(), 3);
+	sys_fault_arm(1, EIO);
+	t_eq(sys_fault("two"), -EIO);
+	sys_fault_arm(0, 0);
+}
+
 TEST(a_wrapper_fails_before_it_calls)
 {
 	sys_fault_arm(1, EMFILE);
