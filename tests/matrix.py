@@ -73,6 +73,7 @@ GUESTS = [
     Guest("threads", core=True), Guest("thread_robust"), Guest("thread_condvar"),
     Guest("fpu"), Guest("rseq"), Guest("clocks"), Guest("identity"), Guest("prctl_state"),
     Guest("signal_handlers"), Guest("signal_pending"), Guest("child_stopped", core=True),
+    Guest("stopped"),
     Guest("itimer_real"), Guest("itimer_virtual"), Guest("posix_timers"),
     Guest("pipe_queue", core=True), Guest("pipe_stream"), Guest("fifo"), Guest("eventfd"),
     Guest("timerfd"), Guest("signalfd"), Guest("pidfd"),

@@ -12,6 +12,7 @@
 #include "parts/memfs.h"
 #include "parts/shm.h"
 #include "parts/stagemap.h"
+#include "parts/stops.h"
 #include "parts/threads.h"
 #include "parts/tty.h"
 #include "sys/file.h"
@@ -195,6 +196,7 @@ int take_look(struct take *t, struct err *e)
 			return r;
 	}
 	mapfile_look_end(&t->look);
+	stops_look_end(im);
 	r = files_look_end(&t->look, e);
 	if (r == 0)
 		r = tty_look_end(&t->look, e);

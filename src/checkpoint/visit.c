@@ -22,6 +22,7 @@
 #include <sys/wait.h>
 
 #include "checkpoint/take.h"
+#include "parts/stops.h"
 #include "parts/threads.h"
 #include "sys/proc.h"
 #include "sys/uffd.h"
@@ -44,6 +45,7 @@ struct visit {
 	struct asked asked;
 	bool rehomes, tracks;
 	siginfo_t *zombies;		/* in the arena: its children's ends */
+	siginfo_t *stops;		/* .. and stops */
 	int32_t *pair;			/* in the arena: the guest's socket pair */
 	size_t uffd_op;
 	struct rehome rehome;
@@ -156,6 +158,7 @@ static int ask_all(struct visit *v, struct thread_answers *first)
 			r = part_table[i]->ask(p, &v->asked);
 	threads_ask_one(&v->ask, first);
 	v->zombies = ask_zombies(v);
+	v->stops = stops_ask(&v->ask, &v->t->next->image, v->proc);
 	probe_dirs(v);
 	if (v->rehomes)
 		prog_sys(&v->ask, SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0,
@@ -195,6 +198,8 @@ static int ask(struct visit *v, struct err *e)
 		threads_heard_one(vec_at(&p->threads, 0), first);
 	if (r == 0 && v->zombies)
 		heard_zombies(v, v->zombies);
+	if (r == 0 && v->stops)
+		stops_heard(&v->t->next->image, v->proc, v->stops);
 	return r ? r : ask_threads(v, e);
 }
 

@@ -1,13 +1,11 @@
 #include "engine/incarnation.h"
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 
+#include "engine/gate.h"
 #include "sys/proc.h"
 
 const char *incarnation_state_name(enum incarnation_state state)
@@ -22,11 +20,10 @@ int incarnation_release(struct incarnation *in, struct err *e)
 		return err_set(e, EINVAL, "an incarnation that is %s cannot be released",
 			       incarnation_state_name(in->state));
 	files_arm_timers(&in->timers);
-	__atomic_store_n(in->gate, 1, __ATOMIC_SEQ_CST);
-	if (syscall(SYS_futex, in->gate, FUTEX_WAKE, 0x7fffffff, NULL, NULL, 0) < 0)
-		return err_set(e, errno, "wake the gate: %s", strerror(errno));
-	in->state = INCARNATION_RUNNING;
-	return 0;
+	int r = gate_open(in, e);
+	if (r == 0)
+		in->state = INCARNATION_RUNNING;
+	return r;
 }
 
 void incarnation_kill(struct incarnation *in)

@@ -49,7 +49,7 @@ struct incarnation {
 	struct vec outers;		/* struct files_outer: take them */
 	struct vec timers;		/* struct files_timer: to arm with the gate */
 	int gate_fd;
-	uint32_t *gate;			/* shared page: 0 wait, 1 go */
+	uint32_t *gate;			/* shared page: who may go, 0: nobody yet */
 };
 
 const char *incarnation_state_name(enum incarnation_state state);

@@ -295,10 +295,14 @@ int box_enter(struct box *b, struct incarnation *in, struct node *node, struct e
 		enter_undo(b);
 		return r;
 	}
-	/* from here on nothing fails: what lived is killed, then the gate opens */
+	/* what lived is killed, then the gate opens: no way back from here */
 	live_drop(b);
 	r = incarnation_release(in, e);
-	assert(r == 0);
+	if (r) {
+		live_watch_free(watch);
+		box_broken(b, e);
+		return r;
+	}
 	b->live = in;
 	b->live_watch = watch;
 	b->init_fd = take_fd(&init_copy);

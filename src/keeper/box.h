@@ -146,8 +146,8 @@ must_check int box_create(struct box *b, struct stage_times *times, struct err *
 
 /*
  * Make `in` the live incarnation: init's socket and the commands of node are
- * attached, the gate opens, what lived before is killed. On failure the box
- * is as it was and `in` is still the caller's.
+ * attached, what lived before is killed, the gate opens. On failure `in` is
+ * still the caller's and the box is as it was; BROKEN, if the gate did not open.
  */
 must_check int box_enter(struct box *b, struct incarnation *in, struct node *node,
 			 struct err *e);

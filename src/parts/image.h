@@ -162,6 +162,9 @@ struct image_proc {
 	enum image_proc_state state;
 	int exit_status;	/* zombie: wait status */
 	int stopped_by;		/* job-control stop signal, 0: runs */
+	bool stopping;		/* .. is on its way and has not stopped all of it */
+	bool stop_told;		/* .. has stopped it, and its parent has waited */
+	uint32_t stop_level;	/* .. has stopped it: parts/stops.h */
 	char comm[IMAGE_COMM_BYTES];
 
 	struct image_mm mm;

@@ -98,9 +98,26 @@ static void stop_later(struct image_proc *p, struct vec *pending)
 		const siginfo_t *info = vec_at(pending, i);
 		if (info->si_signo != SIGSTOP)
 			continue;
-		p->stopped_by = SIGSTOP;
+		p->stopping = true;
 		vec_remove(pending, i);
 	}
+}
+
+/*
+ * One that is stopped is told of a SIGSTOP no more. While threads of it run
+ * on, the stop is no news for its parent yet.
+ */
+static void note_stop(struct image_proc *p, const struct frozen_proc *f)
+{
+	size_t n = 0;
+	vec_each(struct frozen_thread, t, &f->threads) {
+		n += t->stop == FREEZE_GROUP;
+		if (t->stop == FREEZE_GROUP)
+			p->stopped_by = t->group_signal;
+	}
+	if (!n && p->stopping)
+		p->stopped_by = SIGSTOP;
+	p->stopping = p->stopped_by && n < f->threads.n;
 }
 
 /* Calls that end in a restart block: the only ones that become restart_syscall. */
@@ -190,8 +207,6 @@ static int look_threads(struct look *l, int i, struct err *e)
 			return look_refuse(e, p, -1, "thread %d: %s", ft->ns_tid,
 					   r == -E2BIG ? too_many : strerror(-r));
 		stop_later(p, &t->pending);
-		if (ft->stop == FREEZE_GROUP)
-			p->stopped_by = ft->group_signal;
 		if (t->tid > l->image->last_pid)
 			l->image->last_pid = t->tid;
 		l->image->n_threads++;
@@ -204,6 +219,7 @@ static int look_threads(struct look *l, int i, struct err *e)
 		return look_refuse(e, p, -1, "pending signals: %s",
 				   r == -E2BIG ? too_many : strerror(-r));
 	stop_later(p, &p->pending);
+	note_stop(p, f);
 	return 0;
 }
 

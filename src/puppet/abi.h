@@ -22,7 +22,7 @@
  *	PUP_LOW    0x4000 0000 0000	blob: code and constants, r-x
  *	PUP_THREAD   +64 MB		one work area a thread: frame, stack
  *	PUP_ARENA    +1 GB		arena of the request being served
- *	PUP_GATE     +9 GB		one page, read-only: go / not yet
+ *	PUP_GATE     +9 GB		one page, read-only: who may go
  *	PUP_VDSO     +10 GB		the template's own vvar and vdso, parked
  *	PUP_HIGH   +16 GB
  *	PUP_STAGE  0x4100 0000 0000	templates only: staged memory of the tree
@@ -54,11 +54,12 @@ enum {
 	 * A thread's work area: the finished signal frame first (xstate is
 	 * at most 11 KB with AMX tiles), then its stack.
 	 */
-	PUP_FRAME_BYTES = 16384,
+	PUP_FRAME_BYTES = 20480,
 	PUP_WORK_BYTES = 32768,
 	PUP_WORK_MAX = 16384,		/* threads in one process */
 	PUP_ERRAND_BYTES = 8192,	/* stack of PUP_OP_ERRAND */
 	PUP_FDS_MAX = 250,		/* SCM_MAX_FD is 253 */
+	PUP_GATE_OPEN = 0x7fffffff,	/* what the gate says to all */
 };
 
 /*
@@ -79,9 +80,10 @@ enum pup_opcode {
 	PUP_OP_AWAIT = 6,	/* sleep until the word at a0 is >= a1 */
 	PUP_OP_PARK = 7,	/* unmap the arena (a3 bytes) and report ready if
 				 * this is the last of the process's a1 threads,
-				 * wait at the gate, run the program at a2 if not
-				 * 0 (in the work area), then sigreturn from
-				 * frame a0 */
+				 * wait until the gate says a4 or more, run the
+				 * program at a2 if not 0 (in the work area), let
+				 * the threads of which a5 is 1 go on, then
+				 * sigreturn from frame a0 */
 	PUP_OP_RECVFDS = 8,	/* receive a1 descriptors from socket a0 and
 				 * keep them at numbers >= a2, in slots a3.. */
 	PUP_OP_JUMP = 9,	/* go on with the program at a0 */

@@ -24,6 +24,10 @@ enum { CHILD_SIGNAL = 17 };	/* SIGCHLD */
 static uint64_t slot[PUP_SLOTS];
 /* Threads of this process that have reached the gate. */
 static uint32_t parked;
+/* The last of them has taken away what they had in common with the keeper. */
+static uint32_t cleared;
+/* The first thread has run what comes after the gate. */
+static uint32_t passed;
 
 void *memcpy(void *dst, const void *src, size_t n)
 {
@@ -161,21 +165,26 @@ static long op_notify(const uint64_t a[6], struct pup_status *status)
 	return 0;
 }
 
-static long op_await(const uint64_t a[6])
+static void await_word(uint32_t *word, uint32_t value)
 {
-	uint32_t *word = (uint32_t *)a[0];
 	for (;;) {
 		uint32_t seen = __atomic_load_n(word, __ATOMIC_SEQ_CST);
-		if (seen >= (uint32_t)a[1])
-			return 0;
+		if (seen >= value)
+			return;
 		run_sleep(word, seen);
 	}
+}
+
+static long op_await(const uint64_t a[6])
+{
+	await_word((uint32_t *)a[0], (uint32_t)a[1]);
+	return 0;
 }
 
 /*
  * The last thread of a process takes away the arena before it says that the
  * process is ready, and the status page after: guest code never runs in sight
- * of the one, and nothing in the other is believed once the gate is open.
+ * of either, and nothing in the other is believed once the gate is open.
  */
 static void park_process(uint64_t threads, uint64_t arena_bytes,
 			 struct pup_status *status)
@@ -188,6 +197,8 @@ static void park_process(uint64_t threads, uint64_t arena_bytes,
 	__atomic_add_fetch(&status->seq, 1, __ATOMIC_SEQ_CST);
 	run_wake(&status->seq);
 	raw_syscall3(__NR_munmap, PUP_ARENA, PUP_PAGE, 0);
+	__atomic_store_n(&cleared, 1, __ATOMIC_SEQ_CST);
+	run_wake(&cleared);
 }
 
 static __attribute__((noreturn)) void op_park(const uint64_t a[6],
@@ -196,12 +207,16 @@ static __attribute__((noreturn)) void op_park(const uint64_t a[6],
 	uint64_t frame = a[0];
 	const struct pup_op *after = (const struct pup_op *)a[2];
 	park_process(a[1], a[3], status);
-	uint32_t *gate = (uint32_t *)PUP_GATE;
-	while (!__atomic_load_n(gate, __ATOMIC_SEQ_CST))
-		run_sleep(gate, 0);
+	await_word((uint32_t *)PUP_GATE, (uint32_t)a[4]);
+	/* a stop would leave it half-way */
+	await_word(&cleared, 1);
 	if (after) {
 		struct run_error err;
 		run_program(after, NULL, &err);
+		__atomic_store_n(&passed, 1, __ATOMIC_SEQ_CST);
+		run_wake(&passed);
+	} else if (a[5]) {
+		await_word(&passed, 1);
 	}
 	/* the frame's first word is the handler's return address */
 	raw_sigreturn(frame + 8);

@@ -29,6 +29,7 @@
 #include "parts/frame.h"
 #include "parts/memory.h"
 #include "parts/posix_timers.h"
+#include "parts/stops.h"
 #include "parts/timers.h"
 #include "parts/tty.h"
 #include "sandbox/confine.h"
@@ -242,7 +243,7 @@ static uint64_t work_area(size_t thread)
  * What runs after the gate lies in the work area, behind the frame: the
  * arena is gone by then.
  */
-static uint64_t write_after(struct build *b, struct prog *p, const struct image_proc *proc)
+static uint64_t write_after(struct build *b, struct prog *p, int i)
 {
 	enum { CAP = PUP_FRAME_BYTES - IMAGE_FRAME_BYTES };
 	uint64_t remote = work_area(0) + IMAGE_FRAME_BYTES;
@@ -250,9 +251,8 @@ static uint64_t write_after(struct build *b, struct prog *p, const struct image_
 	struct prog_arena arena = { .local = bytes, .remote = remote, .cap_bytes = CAP, .memfd = -1 };
 	struct prog after;
 	prog_init(&after, &arena);
-	timers_load_after(&after, proc);
-	if (proc->stopped_by)
-		prog_sys(&after, SYS_kill, (uint64_t)proc->pid, SIGSTOP);
+	timers_load_after(&after, image_proc(b->image, i));
+	stops_load_after(&after, b->image, i);
 	uint64_t start = after.ops.n ? prog_seal(&after) : 0;
 	prog_deinit(&after);
 	if (arena.failed)
@@ -283,7 +283,7 @@ static void write_thread_parts(struct load *l, const struct image_thread *t)
 }
 
 static void write_other_threads(struct build *b, struct load *l, const struct image_proc *proc,
-				uint64_t counter)
+				uint64_t counter, bool waits)
 {
 	struct prog *p = l->prog;
 	size_t n = proc->threads.n;
@@ -301,29 +301,35 @@ static void write_other_threads(struct build *b, struct load *l, const struct im
 		write_frame(b, &thread, t, k);
 		write_thread_parts(&lt, t);
 		prog_op(&thread, PUP_OP_NOTIFY, counter, 1);
-		prog_op(&thread, PUP_OP_PARK, work_area(k), n, 0, b->arena.cap_bytes);
+		prog_op(&thread, PUP_OP_PARK, work_area(k), n, 0, b->arena.cap_bytes,
+			stops_level(proc), waits);
 		uint64_t start = prog_seal(&thread);
 		prog_deinit(&thread);
 		prog_op(p, PUP_OP_THREAD, (uint64_t)t->tid, start, work_area(k));
 	}
 }
 
-/* The first thread waits for the others: the filter takes them all. */
-static void write_threads(struct build *b, struct load *l, const struct image_proc *proc)
+/*
+ * The first thread waits for the others: the filter takes them all. At the
+ * gate they wait for it, if it has something to do there.
+ */
+static void write_threads(struct build *b, struct load *l)
 {
 	struct prog *p = l->prog;
+	const struct image_proc *proc = image_proc(l->image, l->proc);
 	const struct image_thread *first = vec_at(&proc->threads, 0);
 	uint64_t counter;
 	prog_space(&b->arena, sizeof(uint32_t), &counter);
-	write_other_threads(b, l, proc, counter);
+	uint64_t after = write_after(b, p, l->proc);
+	write_other_threads(b, l, proc, counter, after);
 	write_frame(b, p, first, 0);
-	uint64_t after = write_after(b, p, proc);
 	write_thread_parts(l, first);
 	prog_op(p, PUP_OP_AWAIT, counter, proc->threads.n - 1);
 	posix_timers_load(p, proc);
 	if (proc->cred.filters)
 		confine_emit_seccomp(p, b->en->confine);
-	prog_op(p, PUP_OP_PARK, work_area(0), proc->threads.n, after, b->arena.cap_bytes);
+	prog_op(p, PUP_OP_PARK, work_area(0), proc->threads.n, after, b->arena.cap_bytes,
+		stops_level(proc));
 }
 
 /* The keeper takes the descriptor and arms; then it is closed here. */
@@ -358,7 +364,7 @@ static void write_live(struct build *b, struct prog *p, int i)
 		if (part_table[k]->load)
 			part_table[k]->load(&l);
 	}
-	write_threads(b, &l, image_proc(b->image, i));
+	write_threads(b, &l);
 }
 
 void tree_write(struct build *b, int i)

@@ -404,6 +404,7 @@ int procfs_syscall(struct procfs *p, pid_t pid, pid_t tid,
 		return n;
 	*out = (struct procfs_syscall){ .nr = -1 };
 	const char *s = p->text.data;
+	out->running = *s == 'r';
 	if (*s < '0' || *s > '9')
 		return 0;	/* "running" or "-1 sp pc" */
 	out->nr = (long)procfs_number(&s, 10);

@@ -226,9 +226,10 @@ must_check int procfs_children(struct procfs *p, pid_t pid, pid_t tid,
 			       struct vec *out);
 
 /* Number of the system call a sleeping task is in and its arguments; -1: in
- * none, or running. */
+ * none, or running: it was on a CPU, or about to be. */
 struct procfs_syscall {
 	long nr;
+	bool running;
 	uint64_t arg[6];
 };
 must_check int procfs_syscall(struct procfs *p, pid_t pid, pid_t tid,

@@ -176,3 +176,26 @@ def nobody_hears_a_hangup_when_a_rollback_ends_it(g: Ground) -> None:
         equal(os.listdir(outside), [])
         shell.type("exit\n")
         equal(shell.end(), 0)
+
+
+@test
+def a_stopped_job_is_told_once_and_stays_stopped_by_its_key(g: Ground) -> None:
+    shell = plain_shell(g)
+    shell.type("set -m; sh -c 'echo be''low; read x'\n")
+    shell.until("below\r\n")
+    shell.type("\x1a")
+    shell.until("Stopped")
+    shell.until("<p>")
+    equal(g.tool.run("checkpoint", "one").returncode, 0)
+    for _ in range(5):
+        equal(g.tool.run("rollback", "one").returncode, 0)
+        shell.type("jobs -l; echo li''sted\n")
+        seen = shell.until("listed\r\n<p>")
+        equal(seen.count("Stopped"), 1, seen)
+        check("(signal)" not in seen, seen)
+        state = g.tool.run("exec", "one", "--", "ps", "-C", "sh", "-o", "state=")
+        equal(state.stdout.strip(), "T", repr(state))
+    shell.type("kill -9 %1; wait; echo ki''lled\n")
+    shell.until("killed\r\n")
+    shell.type("exit 5\n")
+    equal(shell.end(), 5)
