@@ -82,6 +82,7 @@ GUESTS = [
     *kinds("sock_asleep", "recv recv-timeout recvmsg recv-tcp accept"),
     *kinds("sock_asleep", "send", limit="not true: guest_go()"),
     *kinds("sock_tcp", "v4 v6"), *kinds("sock_tcp", "full", root=True), *kinds("sock_udp", "v4 v6"),
+    *kinds("sock_empty", "dgram dgram-first dgram-seen udp udp-first seqpacket seqpacket-first-closed"),
     Guest("sock_rights-disk", ["sock_rights", "disk"], refused="a file that may have to move"),
     Guest("file_offsets"), Guest("file_append", core=True), Guest("file_unlinked"),
     Guest("file_map_shared"), Guest("file_locks"), Guest("file_meta"),

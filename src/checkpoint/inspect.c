@@ -174,6 +174,7 @@ int take_look(struct take *t, struct err *e)
 	t->look.next_template_fd = t->en->next_template_fd;
 	t->look.root_fd = t->in->root_fd;
 	t->look.diag_fd = t->in->diag_fd;
+	t->look.empties = &t->in->empties;
 	t->look.shares_net = t->en->spec.net != NET_NONE;
 	int r = tty_look_begin(&t->look, e);
 	if (r == 0 && t->hooks && t->hooks->stopped)

@@ -53,6 +53,7 @@ void incarnation_free(struct incarnation *in)
 		cleanup_fd(&o->fd);
 	vec_deinit(&in->outers);
 	files_timers_deinit(&in->timers);
+	vec_deinit(&in->empties);
 	tracker_deinit(&in->tracker);
 	fs_tree_free(in->fs);
 	if (in->group)

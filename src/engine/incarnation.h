@@ -48,6 +48,8 @@ struct incarnation {
 	struct tracker tracker;		/* processes and dirty tracking */
 	struct vec outers;		/* struct files_outer: take them */
 	struct vec timers;		/* struct files_timer: to arm with the gate */
+	struct vec empties;		/* uint64_t: sockets in whose queues a look saw an
+					 * empty message behind others */
 	int gate_fd;
 	uint32_t *gate;			/* shared page: who may go, 0: nobody yet */
 };

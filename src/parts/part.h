@@ -85,6 +85,7 @@ struct look {
 	struct frozen_proc self;	/* the keeper, who holds these */
 	bool shares_net;		/* the sandbox has the network of others */
 	int diag_fd;			/* for sys_unix_diag(); borrowed */
+	struct vec *empties;		/* of the incarnation: sock_queue.c; borrowed */
 	struct procfs_status status;	/* of the process being looked at */
 };
 

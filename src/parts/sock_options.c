@@ -27,6 +27,12 @@ enum { SNDBUF_LOCKED = 1, RCVBUF_LOCKED = 2 };
 #ifndef SO_BUF_LOCK
 #define SO_BUF_LOCK 72		/* 5.14 */
 #endif
+#ifndef SO_PASSPIDFD
+#define SO_PASSPIDFD 76		/* 6.5 */
+#endif
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83	/* 6.16 */
+#endif
 
 static const struct row {
 	int level, name;
@@ -44,6 +50,9 @@ static const struct row {
 	{ SOL_SOCKET, SO_NO_CHECK, PLAIN },
 	{ SOL_SOCKET, SO_OOBINLINE, PLAIN },
 	{ SOL_SOCKET, SO_PASSCRED, PLAIN },
+	{ SOL_SOCKET, SO_PASSPIDFD, LATE },
+	{ SOL_SOCKET, SO_PASSRIGHTS, LATE },
+	{ SOL_SOCKET, SO_PASSSEC, PLAIN },
 	{ SOL_SOCKET, SO_PEEK_OFF, LATE },
 	{ SOL_SOCKET, SO_PRIORITY, PLAIN },
 	{ SOL_SOCKET, SO_RCVLOWAT, PLAIN },

@@ -21,6 +21,7 @@
 enum {
 	STREAM_BYTES = 16384,	/* in one buffer of the kernel */
 	MESSAGE_BYTES = 65536,	/* at first */
+	NO_OFFSET = -1,		/* of SO_PEEK_OFF */
 };
 
 static void packet_free(struct sock_packet *p)
@@ -130,29 +131,84 @@ static int look_stream(struct look *l, int file, struct err *e)
 	return 0;
 }
 
+enum { MESSAGE_NONE, MESSAGE_EMPTY, MESSAGE_FULL };
+
+/*
+ * One message, at an offset or, at NO_OFFSET, the first of all, of which only
+ * an empty one is kept. Which of the three above, or -errno; *len: its length.
+ */
+static int look_message(struct look *l, int file, int offset, size_t *len, struct err *e)
+{
+	struct image_sock *s = image_sock(l->image, file);
+	struct sys_packet p;
+	size_t cap = MESSAGE_BYTES;
+	long n = peek(s->fd, offset, &p, cap);
+	while (n > (long)cap) {
+		cap = (size_t)n;
+		sys_packet_deinit(&p);
+		n = peek(s->fd, offset, &p, cap);
+	}
+	/* the end of a connection has no credentials, not even those of nobody */
+	bool end = n == -EAGAIN || n == -ENOTCONN ||
+		   (n == 0 && s->type == SOCK_SEQPACKET && !p.is_message);
+	int what = end ? MESSAGE_NONE : n > 0 ? MESSAGE_FULL : MESSAGE_EMPTY;
+	*len = n > 0 ? (size_t)n : 0;
+	if (n >= 0 && p.has_creds)
+		n = -EPERM;
+	int r = end ? 0 : n < 0 ? refuse(l, file, n, e) : 0;
+	if (r == 0 && !end && (offset != NO_OFFSET || what == MESSAGE_EMPTY))
+		r = keep(l, file, &p, e);
+	sys_packet_deinit(&p);
+	return r ? r : what;
+}
+
+static bool had_empty(const struct look *l, uint64_t ino)
+{
+	vec_each(uint64_t, had, l->empties)
+		if (*had == ino)
+			return true;
+	return false;
+}
+
+static int note_empty(struct look *l, uint64_t ino)
+{
+	if (had_empty(l, ino))
+		return 0;
+	uint64_t *had = vec_add(l->empties);
+	if (!had)
+		return -ENOMEM;
+	*had = ino;
+	return 0;
+}
+
+static void forget_empty(struct look *l, uint64_t ino)
+{
+	for (size_t i = l->empties->n; i-- > 0;)
+		if (*(uint64_t *)vec_at(l->empties, i) == ino)
+			vec_remove(l->empties, i);
+}
+
+/*
+ * The kernel shows an empty message once to peeks at an offset, and the first
+ * message of all to those without one each time. So an empty one that was
+ * seen behind others may be there, unseen, for as long as the queue has any.
+ */
 static int look_messages(struct look *l, int file, struct err *e)
 {
-	size_t cap = MESSAGE_BYTES;
-	for (int at = 0;;) {
-		struct image_sock *s = image_sock(l->image, file);
-		struct sys_packet p;
-		long n = peek(s->fd, at, &p, cap);
-		if (n > (long)cap) {
-			cap = (size_t)n;
-			sys_packet_deinit(&p);
-			continue;
-		}
-		/* the end; of a connection, too, where an empty one is not told from it */
-		bool end = n == -EAGAIN || n == -ENOTCONN ||
-			   (n == 0 && s->type == SOCK_SEQPACKET && (s->shutdown & 1));
-		if (n >= 0 && p.has_creds)
-			n = -EPERM;
-		int r = end ? 0 : n < 0 ? refuse(l, file, n, e) : keep(l, file, &p, e);
-		sys_packet_deinit(&p);
-		if (end || r)
-			return r;
-		at += (int)n;
+	uint64_t ino = image_file(l->image, file)->ino;
+	size_t len;
+	int what = look_message(l, file, NO_OFFSET, &len, e);
+	if (what == MESSAGE_NONE)
+		forget_empty(l, ino);
+	else if (what > 0 && had_empty(l, ino))
+		return kind_refuse_file(l, file, "a socket in whose queue an empty message may wait, "
+						 "which the kernel shows only once", e);
+	for (size_t at = 0; what > 0; at += len) {
+		what = look_message(l, file, (int)at, &len, e);
+		if (what == MESSAGE_EMPTY && note_empty(l, ino))
+			return err_set(e, ENOMEM, "out of memory");
 	}
+	return what;
 }
 
 /* To see them, the socket must want them. */

@@ -362,7 +362,8 @@ static struct incarnation *incarnation_new(struct engine *en, struct checkpoint 
 				    .gate_fd = -1,
 				    .tracker = TRACKER_INIT,
 				    .outers = VEC_INIT(struct files_outer),
-				    .timers = VEC_INIT(struct files_timer) };
+				    .timers = VEC_INIT(struct files_timer),
+				    .empties = VEC_INIT(uint64_t) };
 	return in;
 }
 

@@ -147,6 +147,7 @@ static int take_control(struct sys_packet *p, struct msghdr *msg)
 			struct ucred creds;
 			memcpy(&creds, CMSG_DATA(c), sizeof(creds));
 			p->has_creds = creds.pid != 0;
+			p->is_message = true;
 		}
 		if (c->cmsg_type == CMSG_PIDFD) {
 			int pidfd;

@@ -47,6 +47,7 @@ struct sys_packet {
 	struct vec fds;		/* int: SCM_RIGHTS, owned */
 	struct sys_sockname from;
 	bool has_creds;		/* SCM_CREDENTIALS: of no interest but that */
+	bool is_message;	/* unix, with SO_PASSCRED: and not the end */
 	int flags;		/* MSG_* that came with it */
 };
 

@@ -53,6 +53,23 @@ static int option(int fd, int name)
 	return value;
 }
 
+/* Options that not every kernel has: -1 there. */
+static const struct {
+	int name, value;
+} passes[] = {
+	{SO_PASSSEC, 1},
+	{76, 1},	/* SO_PASSPIDFD, 6.5 */
+	{83, 0},	/* SO_PASSRIGHTS, 6.16 */
+};
+enum { PASSES = sizeof(passes) / sizeof(*passes) };
+
+static int may_know(int fd, int name)
+{
+	int value = -1;
+	socklen_t len = sizeof(value);
+	return getsockopt(fd, SOL_SOCKET, name, &value, &len) ? -1 : value;
+}
+
 static void check_creds(int fd, pid_t pid)
 {
 	struct ucred c;
@@ -98,6 +115,14 @@ int main(int argc, char **argv)
 	guest_sys(setsockopt(set[0], SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)));
 	guest_sys(setsockopt(set[1], SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)));
 	guest_sys(setsockopt(set[1], SOL_SOCKET, SO_PEEK_OFF, &off, sizeof(off)));
+	int passed[PASSES];
+	for (int i = 0; i < PASSES; i++) {
+		int known = may_know(set[1], passes[i].name);
+		if (known >= 0)
+			guest_sys(setsockopt(set[1], SOL_SOCKET, passes[i].name, &passes[i].value,
+					     sizeof(int)));
+		passed[i] = known < 0 ? -1 : passes[i].value;
+	}
 	int sndbuf = option(set[0], SO_SNDBUF), plain = option(lonely, SO_SNDBUF);
 	int copy = dup(stream[1]);
 	pid_t pid = fork();
@@ -158,6 +183,8 @@ int main(int argc, char **argv)
 	guest_eq(option(set[0], SO_SNDBUF), sndbuf);
 	guest_eq(option(lonely, SO_SNDBUF), plain);
 	guest_eq(option(set[1], SO_PASSCRED), 1);
+	for (int i = 0; i < PASSES; i++)
+		guest_eq(may_know(set[1], passes[i].name), passed[i]);
 	guest_eq(option(set[1], SO_PEEK_OFF), 0);
 	guest_eq(option(set[0], SO_PEEK_OFF), -1);
 	struct timeval left;

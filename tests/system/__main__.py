@@ -21,7 +21,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 from ground import TESTS, run_tests  # noqa: E402  (the path is made above)
 
 MODULES = ["commands", "trees", "input", "hostile", "siege", "ends", "misuse", "leaks", "faults",
-           "chains", "terminals", "lost", "mappings"]
+           "chains", "terminals", "lost", "mappings", "queues"]
 
 
 def main() -> int:
