@@ -8,11 +8,11 @@
 
 /*
  * Order of restoring. Memory is first: nothing of the process's own exists
- * before; its locks, before tracking and limits. Descriptors come before limits (RLIMIT_NOFILE) and credentials
- * (opening needs none, but fchdir of a closed directory does); what is set in
- * files of /proc before the root directory, which may have none; credentials
- * are last but for what they take away, then only the seccomp filter and the
- * gate.
+ * before; its locks, before tracking and limits. Descriptors come before
+ * limits (RLIMIT_NOFILE) and credentials (opening needs none, but fchdir of a
+ * closed directory does); what is set in files of /proc before the root
+ * directory, which may have none; credentials are last but for what they take
+ * away, then only the seccomp filter and the gate.
  */
 const struct part *const part_table[] = {
 	&part_ids,     &part_memory, &part_files, &part_sockets,   &part_misc,	&part_cwd,
