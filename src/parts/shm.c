@@ -42,6 +42,11 @@ static struct image_shm *shm_at(const struct tree_image *im, int i)
 	return vec_at(&im->shms, (size_t)i);
 }
 
+static int refuse_many(struct err *e)
+{
+	return err_set(e, E2BIG, "there are more than %d shared memory objects", SHM_MAX);
+}
+
 static int find_or_add(struct look *l, const struct procfs_map *map)
 {
 	vec_each(struct image_shm, s, &l->image->shms)
@@ -64,6 +69,9 @@ int shm_look(struct look *l, const struct procfs_map *map, bool maybe_named,
 	int i = find_or_add(l, map);
 	if (i < 0)
 		return err_set(e, ENOMEM, "out of memory");
+	/* more than files can take over at the end: do not look for all */
+	if (i >= SHM_MAX + IMAGE_FILES_MAX)
+		return refuse_many(e);
 	struct image_shm *s = shm_at(l->image, i);
 	uint64_t end = map->offset + (map->end - map->start);
 	if (end > s->bytes)
@@ -172,9 +180,7 @@ static int check_room(const struct tree_image *im, struct err *e)
 				       (unsigned long long)(SHM_ROOM >> 30));
 		bytes += s->bytes + 2 * PUP_PAGE;
 	}
-	if (im->shms.n > SHM_MAX)
-		return err_set(e, E2BIG, "there are more than %d shared memory objects", SHM_MAX);
-	return 0;
+	return im->shms.n > SHM_MAX ? refuse_many(e) : 0;
 }
 
 static int read_mapping(struct look *l, int i, const struct image_vma *v, struct err *e)
