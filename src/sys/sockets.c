@@ -1,13 +1,20 @@
 #include "sys/sockets.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
+#include "sys/errand.h"
 #include "sys/fault.h"
+
+#ifndef SIOCUNIXFILE
+#define SIOCUNIXFILE (SIOCPROTOPRIVATE + 0)	/* linux/un.h */
+#endif
 
 enum { FDS_MAX = 253, CREDS_MAX = 256 };	/* SCM_MAX_FD; room for all else */
 
@@ -59,6 +66,28 @@ int sys_sockname(int fd, bool peer, struct sys_sockname *out)
 	return 0;
 }
 
+/* Neither is close-on-exec by itself. */
+static int ask_descriptor(int fd, unsigned long command)
+{
+	int r = sys_fault("ioctl");
+	if (r)
+		return r;
+	int got = ioctl(fd, command);
+	if (got < 0)
+		return -errno;
+	return fcntl(got, F_SETFD, FD_CLOEXEC) ? -errno : got;
+}
+
+int sys_sock_file(int fd)
+{
+	return ask_descriptor(fd, SIOCUNIXFILE);
+}
+
+int sys_sock_netns(int fd)
+{
+	return ask_descriptor(fd, SIOCGSKNS);
+}
+
 int sys_socket(int domain, int type, int protocol)
 {
 	int r = sys_fault("socket");
@@ -66,6 +95,35 @@ int sys_socket(int domain, int type, int protocol)
 		return r;
 	int fd = socket(domain, type | SOCK_CLOEXEC, protocol);
 	return fd < 0 ? -errno : fd;
+}
+
+struct fresh {
+	int domain, type, protocol;
+	int number;		/* where it goes: an open descriptor */
+};
+
+static int make_fresh(void *ctx)
+{
+	const struct fresh *f = ctx;
+	int fd = socket(f->domain, f->type | SOCK_CLOEXEC, f->protocol);
+	if (fd < 0)
+		return -errno;
+	int r = dup3(fd, f->number, O_CLOEXEC) < 0 ? -errno : 0;
+	close(fd);
+	return r;
+}
+
+int sys_socket_in(int netns_fd, int domain, int type, int protocol)
+{
+	struct sys_errand there = SYS_ERRAND_INIT;
+	there.netns_fd = netns_fd;
+	struct fresh f = { domain, type, protocol, fcntl(netns_fd, F_DUPFD_CLOEXEC, 0) };
+	if (f.number < 0)
+		return -errno;
+	int r = sys_errand(&there, make_fresh, &f);
+	if (r)
+		close(f.number);
+	return r ? r : f.number;
 }
 
 int sys_bind(int fd, const struct sys_sockname *name)

@@ -29,8 +29,19 @@ must_check int sys_sockopt_set(int fd, int level, int name, int value);
 /* getsockname(2), getpeername(2); -ENOTCONN: there is none. */
 must_check int sys_sockname(int fd, bool peer, struct sys_sockname *out);
 
+/*
+ * O_PATH descriptor of the file that a unix socket is bound to, wherever that
+ * is now (SIOCUNIXFILE, 4.11). -ENOENT: it has none.
+ */
+must_check int sys_sock_file(int fd);
+
+/* Descriptor of the network namespace that a socket is of (SIOCGSKNS, 4.9). */
+must_check int sys_sock_netns(int fd);
+
 /* Close-on-exec. */
 must_check int sys_socket(int domain, int type, int protocol);
+/* The same in another network namespace. */
+must_check int sys_socket_in(int netns_fd, int domain, int type, int protocol);
 must_check int sys_bind(int fd, const struct sys_sockname *name);
 must_check int sys_connect(int fd, const struct sys_sockname *name);
 must_check int sys_listen(int fd, int backlog);
