@@ -2,11 +2,13 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/buf.h"
 #include "sandbox/init/image.h"
 #include "sandbox/userns.h"
 #include "sys/pipe.h"
+#include "sys/proc.h"
 
 static int bytes_memfd(const char *name, const void *bytes, size_t len, struct err *e)
 {
@@ -20,7 +22,7 @@ static int make_confinement(struct engine *en, struct err *e)
 	if (r)
 		return r;
 	struct buf blob = BUF_INIT;
-	r = confine_init_blob(en->confine, limits_nproc(en->limits), &blob);
+	r = confine_init_blob(en->confine, limits_nproc(en->limits), en->nofile, &blob);
 	if (r == 0 && blob.failed)
 		r = -ENOMEM;
 	if (r == 0)
@@ -29,6 +31,22 @@ static int make_confinement(struct engine *en, struct err *e)
 		err_set(e, -r, "build the default confinement: %s", strerror(-r));
 	buf_deinit(&blob);
 	return r ? r : en->confine_fd < 0 ? en->confine_fd : 0;
+}
+
+/*
+ * Each checkpoint holds some descriptors, of its layers and its template: take
+ * all that this process may have. Commands get what it was given.
+ */
+static int take_descriptors(struct engine *en, struct err *e)
+{
+	struct rlimit limit;
+	int r = sys_prlimit(0, RLIMIT_NOFILE, NULL, &limit);
+	if (r == 0) {
+		en->nofile = limit.rlim_cur;
+		limit.rlim_cur = limit.rlim_max;
+		r = sys_prlimit(0, RLIMIT_NOFILE, &limit, NULL);
+	}
+	return r ? err_set(e, -r, "raise the limit of open files: %s", strerror(-r)) : 0;
 }
 
 int engine_init(struct engine *en, struct store *store, const struct spec *spec, const char *root,
@@ -59,6 +77,8 @@ int engine_init(struct engine *en, struct store *store, const struct spec *spec,
 		r = limits_create(spec, &en->limits, e);
 	if (r == 0)
 		r = mounts_new(&en->spec, scratch, &en->mounts, e);
+	if (r == 0)
+		r = take_descriptors(en, e);
 	if (r == 0)
 		r = make_confinement(en, e);
 	if (r == 0) {

@@ -36,6 +36,7 @@ struct engine {
 	uint64_t generation;		/* of incarnations, in this keeper */
 	bool keep_groups;		/* setgroups is denied here */
 	uint64_t bounding;		/* capabilities that a new PID 1 has */
+	uint64_t nofile;		/* soft RLIMIT_NOFILE of commands */
 };
 
 /* First descriptor number of mapped files in templates. */

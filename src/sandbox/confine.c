@@ -148,7 +148,8 @@ const struct sock_filter *confine_filter(const struct confine *c, size_t *n)
 	return c->insns;
 }
 
-int confine_init_blob(const struct confine *c, uint64_t nproc, struct buf *out)
+int confine_init_blob(const struct confine *c, uint64_t nproc, uint64_t nofile,
+		      struct buf *out)
 {
 	const struct confine_abi head = {
 		.magic = CONFINE_MAGIC,
@@ -157,6 +158,7 @@ int confine_init_blob(const struct confine *c, uint64_t nproc, struct buf *out)
 		.n_insns = (uint32_t)c->n,
 		.bounding = confine_bounding(),
 		.nproc = nproc,
+		.nofile = nofile,
 	};
 	buf_add(out, &head, sizeof(head));
 	buf_add(out, c->insns, c->n * sizeof(*c->insns));

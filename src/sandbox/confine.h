@@ -30,9 +30,11 @@ uint64_t confine_bounding(void);
 
 /*
  * Append what mulligan-init needs to confine itself (init/confine_abi.h).
- * nproc: RLIMIT_NPROC for the commands, 0: leave it.
+ * nproc: RLIMIT_NPROC for the commands; nofile: their soft RLIMIT_NOFILE. 0:
+ * leave it.
  */
-must_check int confine_init_blob(const struct confine *c, uint64_t nproc, struct buf *out);
+must_check int confine_init_blob(const struct confine *c, uint64_t nproc, uint64_t nofile,
+				 struct buf *out);
 
 /* Credentials of one thread as /proc/<pid>/status and prctl tell them. */
 struct confinement {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 from pathlib import Path
 from typing import Callable
@@ -64,6 +65,25 @@ def forks_and_removals_do_not_grow_the_keeper(g: Ground) -> None:
             twin.remove()
     after = keeper_fds(g)
     check(after <= before + 2, f"descriptors of the keeper: {before}, then {after}")
+
+
+@test
+def checkpoints_outgrow_the_soft_limit_of_open_files(g: Ground) -> None:
+    """A keeper holds some for each; commands have the limit of who made it."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (170, before[1]))
+    try:
+        box = g.create()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    first = box.checkpoint()
+    for i in range(60):
+        box.shell(f"mkdir -p /w; echo {i} > /w/n")
+        last = box.checkpoint()
+    check(keeper_fds(g) > 170, "the limit was not met")
+    for checkpoint in first, last:
+        box.rollback(checkpoint)
+        equal(box.text("ulimit -Sn; ulimit -Hn"), f"170\n{before[1]}", checkpoint)
 
 
 @test

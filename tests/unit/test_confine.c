@@ -289,11 +289,12 @@ TEST(blob_for_init_is_whole)
 {
 	struct confine *c = new_filter();
 	struct buf b = BUF_INIT;
-	t_ok(confine_init_blob(c, 77, &b));
+	t_ok(confine_init_blob(c, 77, 88, &b));
 	struct confine_abi head;
 	memcpy(&head, b.data, sizeof(head));
 	t_eq(head.magic, CONFINE_MAGIC);
 	t_eq(head.nproc, 77);
+	t_eq(head.nofile, 88);
 	t_eq(head.bounding, confine_bounding());
 	t_eq(b.len, sizeof(head) + head.n_insns * sizeof(struct sock_filter));
 	buf_deinit(&b);

@@ -22,6 +22,16 @@ static long limit_processes(uint64_t nproc)
 	return sys4(__NR_prlimit64, 0, RLIMIT_NPROC, (long)&limit, 0);
 }
 
+static long limit_descriptors(uint64_t nofile)
+{
+	struct limit limit;
+	long ret = sys4(__NR_prlimit64, 0, RLIMIT_NOFILE, 0, (long)&limit);
+	if (init_failed(ret))
+		return ret;
+	limit.soft = nofile < limit.hard ? nofile : limit.hard;
+	return sys4(__NR_prlimit64, 0, RLIMIT_NOFILE, (long)&limit, 0);
+}
+
 static long drop_bounding(uint64_t keep)
 {
 	for (int cap = 0; cap < CAPABILITIES; cap++) {
@@ -68,6 +78,8 @@ static long apply(const struct confine_abi *abi, uint32_t *step)
 {
 	long ret = abi->nproc ? limit_processes(abi->nproc) : 0;
 	*step = INIT_STEP_LIMIT;
+	if (!init_failed(ret) && abi->nofile)
+		ret = limit_descriptors(abi->nofile);
 	if (init_failed(ret))
 		return ret;
 	*step = INIT_STEP_BOUNDING;
