@@ -403,7 +403,8 @@ int carry_finish(struct carry *c, struct err *e)
 {
 	vec_each(struct carry_dir, d, &c->dirs)
 	{
-		int r = restore_times(c->from_fd, d);
+		/* a sealed layer was only read */
+		int r = c->from->state == LAYER_SEALED ? 0 : restore_times(c->from_fd, d);
 		if (r == 0)
 			r = restore_times(c->to_fd, d);
 		if (r)

@@ -306,6 +306,8 @@ static int fill_mount(struct fs_tree *t, struct fs_mount *m, const char *root,
 		      const struct fs_snapshot *snapshot, struct err *e)
 {
 	int r = snapshot ? take_layers(m, snapshot, e) : 0;
+	if (r == 0)
+		r = keep_find_numbers(&m->layers, overlay_xattr_prefix(t->userxattr), e);
 	if (r || (t->spares && fs_spares_take(t->spares, m)))
 		return r;
 	r = fs_open_skin(root, m->target, &m->skin_fd);

@@ -206,6 +206,50 @@ int keep_choose_all(struct carry *c, struct err *e)
 	return r < 0 ? carry_refuse(r, "the files beside the newest layer", e) : 0;
 }
 
+struct finder {
+	const struct vec *layers;
+	size_t from;		/* the newest that is below */
+	const char *prefix;
+};
+
+/* What lies aside has the number of what is found first below, as in is_below(). */
+static int mark_below(void *ctx, const struct tree_entry *entry)
+{
+	const struct finder *f = ctx;
+	if (!S_ISREG(entry->st->st_mode))
+		return 0;
+	for (size_t i = f->from; i < f->layers->n; i++) {
+		struct layer *l = *(struct layer **)vec_at(f->layers, i);
+		struct stat st;
+		int r = look(l->fs_fd, entry->path, &st);
+		if (r == 1 && S_ISREG(st.st_mode))
+			l->has_numbers = true;
+		if (r)
+			return r < 0 ? r : 0;
+		r = lets_through(l->fs_fd, entry->path, f->prefix);
+		if (r != 1)
+			return r;
+	}
+	return 0;
+}
+
+int keep_find_numbers(const struct vec *layers, const char *prefix, struct err *e)
+{
+	for (size_t i = 0; i < layers->n; i++) {
+		struct layer *l = *(struct layer **)vec_at(layers, i);
+		if (l->is_looked_through)
+			continue;
+		struct finder f = {layers, i + 1, prefix};
+		scoped_fd int aside = layer_aside(l, false);
+		int r = aside == -ENOENT ? 0 : aside < 0 ? aside : tree_walk(aside, mark_below, &f);
+		if (r < 0)
+			return err_set(e, -r, "look through what lies aside of layer '%s': %s", l->id,
+				       strerror(-r));
+		l->is_looked_through = true;
+	}
+	return 0;
+}
+
 /* The bytes go to the upper's file itself: only there they can be reflinked. */
 static int fill(struct carry *c, const char *path, int source_fd)
 {

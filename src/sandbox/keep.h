@@ -46,5 +46,11 @@ must_check int keep_choose(struct carry *c, const struct fs_mount *m, const char
 /* The same for a new tree: all that lies aside in the layer c->from. */
 must_check int keep_choose_all(struct carry *c, struct err *e);
 
+/*
+ * Mark the layers that have the numbers of files held later, as far as what
+ * lies aside in layers opened from the disk tells.
+ */
+must_check int keep_find_numbers(const struct vec *layers, const char *prefix, struct err *e);
+
 /* Copy all that was chosen up in the next overlay, and fill it. */
 must_check int keep_raise(struct carry *c, int overlay_fd, struct err *e);

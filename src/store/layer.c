@@ -69,6 +69,7 @@ int layer_new(struct store *s, struct layer **out, struct err *e)
 		return r;
 	}
 	l->state = LAYER_LIVE;
+	l->is_looked_through = true;	/* as long as we live, keep.c marks */
 	*out = take_ptr(l);
 	return 0;
 }

@@ -28,6 +28,7 @@ struct layer {
 	int fs_fd;   /* its files */
 	int work_fd; /* overlayfs' work directory; SEALED: -1 */
 	bool has_numbers;    /* of files held later: sandbox/keep.h. Not to be merged */
+	bool is_looked_through; /* what lies aside of it has marked those below */
 	unsigned int level; /* 0: an upper; merged of layers one below */
 	struct layer_sum sum; /* of a SEALED one, once somebody asked */
 };

@@ -197,6 +197,75 @@ TEST(numbers_survive_cuts_and_new_trees, .timeout_s = 60)
 	fsbox_each(numbers);
 }
 
+static struct layer *snapshot_layer(const struct fs_snapshot *s, size_t i)
+{
+	const struct fs_snapshot_mount *m = vec_at(&s->mounts, 0);
+	return *(struct layer **)vec_at(&m->layers, i);
+}
+
+/* As a keeper that was not there sees the layers: from the disk. */
+static void open_again(const struct fsbox *b, struct fs_snapshot *s)
+{
+	struct fs_snapshot_mount *m = vec_at(&s->mounts, 0);
+	vec_each(struct layer *, l, &m->layers)
+	{
+		struct layer *again;
+		struct err e = ERR_INIT;
+		t_ok_e(layer_open(b->store, (*l)->id, &again, &e), &e);
+		layer_unref(*l);
+		*l = again;
+	}
+}
+
+static struct timespec layer_ctime(const struct layer *l, const char *path)
+{
+	struct stat st;
+	t_sys(fstatat(l->fs_fd, path, &st, AT_SYMLINK_NOFOLLOW));
+	return st.st_ctim;
+}
+
+static void held_twice(struct fsbox *b)
+{
+	static const char *const names[] = {"data/log"};
+	static const char *const dirs[] = {".", "data"};
+	struct fsrun r, later;
+	struct fs_snapshot s[2];
+	struct err e = ERR_INIT;
+	struct fs_cut c;
+	fsrun_begin(&r, b, NULL, NULL);
+	struct guest *g = &r.guest;
+	t_ok(guest_open(g, 0, "/data/log", O_RDWR | O_CREAT | O_APPEND));
+	for (int i = 0; i < 2; i++) {
+		t_ok(guest_write(g, 0, "x"));
+		t_ok_e(try_cut(&r, names, 1, &c, &s[i], &e), &e);
+		t_ok_e(fs_settle(r.tree, g->mntns_fd, &e), &e);
+		rehome(g, 0, "/data/log");
+	}
+	t_assert(snapshot_layer(&s[1], 1)->has_numbers);
+	t_assert(!snapshot_layer(&s[1], 0)->has_numbers);
+	open_again(b, &s[1]);
+	t_assert(!snapshot_layer(&s[1], 1)->has_numbers);
+	struct timespec before[2];
+	for (int i = 0; i < 2; i++)
+		before[i] = layer_ctime(snapshot_layer(&s[1], 0), dirs[i]);
+	fsrun_begin(&later, b, NULL, &s[1]);
+	t_assert(snapshot_layer(&s[1], 1)->has_numbers);
+	t_assert(!snapshot_layer(&s[1], 0)->has_numbers);
+	for (int i = 0; i < 2; i++) {
+		struct timespec now = layer_ctime(snapshot_layer(&s[1], 0), dirs[i]);
+		t_eq(now.tv_sec, before[i].tv_sec);
+		t_eq(now.tv_nsec, before[i].tv_nsec);
+	}
+	fsrun_end(&later);
+	fs_snapshot_deinit(&s[0]);
+	fs_snapshot_deinit(&s[1]);
+	fsrun_end(&r);
+}
+TEST(numbers_of_held_files_are_found_on_disk, .timeout_s = 60)
+{
+	fsbox_each(held_twice);
+}
+
 /* Files whose number cannot be found again are carried: contents are right. */
 static void no_number(struct fsbox *b)
 {
