@@ -227,7 +227,7 @@ static int open_slave(struct look *l, int tty, struct err *e)
 {
 	const struct look_tty *seen = seen_of(l, tty);
 	struct image_tty *t = image_tty(l->image, tty);
-	int locked, exclusive = 0;
+	int locked = 0, exclusive = 0;
 	int r = sys_tty_poll(seen->master_fd, POLLIN);
 	if (r >= 0 && seen->slave_fd < 0 && !(r & POLLHUP) && !t->sid) {
 		refuse(t, e, "nobody has opened it yet");
@@ -241,40 +241,13 @@ static int open_slave(struct look *l, int tty, struct err *e)
 		r = sys_tty_set(seen->master_fd, TIOCSPTLCK, 0);
 	if (r == 0 && exclusive)
 		r = sys_tty_set_exclusive(seen->slave_fd, false);
-	if (r)
-		return failed(t, r, e);
-	int fd = sys_tty_peer(seen->master_fd, O_RDWR | O_NONBLOCK);
-	if (locked)
-		r = sys_tty_set(seen->master_fd, TIOCSPTLCK, 1);
-	if (r == 0 && exclusive)
-		r = sys_tty_set_exclusive(seen->slave_fd, true);
-	if (r == 0 && fd >= 0)
-		return fd;
+	scoped_fd int fd = r < 0 ? r : sys_tty_peer(seen->master_fd, O_RDWR | O_NONBLOCK);
+	int lock = locked ? tty_set(seen->master_fd, TIOCSPTLCK, 1) : 0;
+	int exclude = exclusive ? tty_set_exclusive(seen->slave_fd, true) : 0;
+	r = lock ? lock : exclude;
 	if (fd == -EBUSY)
 		return refuse(t, e, "it is exclusive");
-	r = r ? r : fd;
-	cleanup_fd(&fd);
-	return failed(t, r, e);
-}
-
-/* With the master's description set so that nothing waits, and no packets. */
-static int look_queues(struct image_tty *t, const struct tty_ends *ends)
-{
-	int flags = sys_fcntl(ends->master, F_GETFL, 0);
-	int r = flags < 0 ? flags : sys_fcntl(ends->master, F_SETFL, flags | O_NONBLOCK);
-	if (r == 0 && t->packets)
-		r = sys_tty_set(ends->master, TIOCPKT, 0);
-	if (r)
-		return r;
-	r = tty_take(ends, t, !t->command);
-	if (r) {
-		int back = tty_give(ends, t);
-		r = r < 0 ? r : back;
-	}
-	int back = t->packets ? sys_tty_set(ends->master, TIOCPKT, 1) : 0;
-	r = r ? r : back;
-	back = sys_fcntl(ends->master, F_SETFL, flags);
-	return r ? r : back;
+	return fd < 0 || r ? failed(t, fd < 0 ? fd : r, e) : take_fd(&fd);
 }
 
 static int look_pair(struct look *l, int tty, struct err *e)
@@ -298,7 +271,7 @@ static int look_pair(struct look *l, int tty, struct err *e)
 				   refuse(t, e, "its master has not read what packet mode tells");
 	r = look_node(l, t);
 	if (r == 0)
-		r = look_queues(t, &ends);
+		r = tty_peek(&ends, t);
 	return r ? failed(t, r, e) : 0;
 }
 

@@ -16,10 +16,15 @@
  * kernel. The settings must not be changed before: in line mode a ^S behind
  * all else tells, by stopping the output, that it was seen; otherwise the
  * number of bytes does.
+ *
+ * Half-way there is no way back but on: what was read must be put in again,
+ * behind nothing. So each call is tried several times before it counts as
+ * failed, and what fails for good still has the settings put back.
  */
 #include "parts/tty_queue.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <time.h>
@@ -33,9 +38,85 @@ enum {
 	CHAR_START = 0x11,
 	CHAR_STOP = 0x13,
 	READ_BYTES = 2 * SYS_TTY_QUEUE,
-	PATIENCE_NS = 1000000000,
 	NAP_NS = 20000,
+	TRIES = 3,
 };
+
+/* For what the kernel's workers bring: they may be starved of CPU. */
+#define PATIENCE_NS 10000000000ull
+
+/* Of each call, one after the other, until it is done. */
+static int try_settings(int fd, const struct sys_termios *term)
+{
+	int r = -EIO;
+	for (int i = 0; r && i < TRIES; i++)
+		r = sys_tty_set_settings(fd, term);
+	return r;
+}
+
+static int try_poll(int fd, int events)
+{
+	int r = -EIO;
+	for (int i = 0; r < 0 && i < TRIES; i++)
+		r = sys_tty_poll(fd, events);
+	return r;
+}
+
+static int try_flow(int fd, int action)
+{
+	int r = -EIO;
+	for (int i = 0; r && i < TRIES; i++)
+		r = sys_tty_flow(fd, action);
+	return r;
+}
+
+static int try_queued(int fd, int *n)
+{
+	int r = -EIO;
+	for (int i = 0; r && i < TRIES; i++)
+		r = sys_tty_get(fd, FIONREAD, n);
+	return r;
+}
+
+static int try_flags(int fd, int flags)
+{
+	int r = -EIO;
+	for (int i = 0; r && i < TRIES; i++)
+		r = sys_fcntl(fd, F_SETFL, flags);
+	return r;
+}
+
+static ssize_t try_read(int fd, void *bytes, size_t cap)
+{
+	ssize_t n = -EIO;
+	for (int i = 0; n < 0 && n != -EAGAIN && i < TRIES; i++)
+		n = sys_read(fd, bytes, cap);
+	return n;
+}
+
+static ssize_t try_write(int fd, const void *bytes, size_t len)
+{
+	ssize_t n = -EIO;
+	for (int i = 0; n < 0 && n != -EAGAIN && i < TRIES; i++)
+		n = sys_write(fd, bytes, len);
+	return n;
+}
+
+int tty_set(int fd, unsigned long request, int value)
+{
+	int r = -EIO;
+	for (int i = 0; r && i < TRIES; i++)
+		r = sys_tty_set(fd, request, value);
+	return r;
+}
+
+int tty_set_exclusive(int fd, bool exclusive)
+{
+	int r = -EIO;
+	for (int i = 0; r && i < TRIES; i++)
+		r = sys_tty_set_exclusive(fd, exclusive);
+	return r;
+}
 
 static bool by_lines(const struct sys_termios *term)
 {
@@ -77,18 +158,19 @@ static int read_all(int fd, struct vec *data, struct vec *lines)
 {
 	char bytes[READ_BYTES];
 	for (;;) {
-		int ready = sys_tty_poll(fd, POLLIN);
+		int ready = try_poll(fd, POLLIN);
 		if (ready < 0 || !(ready & POLLIN))
 			return ready < 0 ? ready : 0;
-		ssize_t n = sys_read(fd, bytes, sizeof(bytes));
+		/* what is read must be kept */
+		if (vec_reserve(data, data->n + sizeof(bytes)) ||
+		    (lines && vec_reserve(lines, lines->n + 1)))
+			return -ENOMEM;
+		ssize_t n = try_read(fd, bytes, sizeof(bytes));
 		if (n < 0)
 			return n == -EAGAIN ? 0 : (int)n;
-		int r = add_bytes(data, bytes, (size_t)n);
-		uint32_t *line = r || !lines ? NULL : vec_add(lines);
-		if (r || (lines && !line))
-			return -ENOMEM;
-		if (line)
-			*line = (uint32_t)n;
+		(void)!add_bytes(data, bytes, (size_t)n);
+		if (lines)
+			*(uint32_t *)vec_add(lines) = (uint32_t)n;
 		/* marks alone: no more of them than the queue can have */
 		if (!n && (!lines || lines->n > SYS_TTY_QUEUE))
 			return lines ? -EIO : 0;
@@ -103,28 +185,28 @@ static int take_lines(const struct tty_ends *ends, struct image_tty *t)
 	raw.cc[VMIN] = 1;
 	raw.cc[VTIME] = 0;
 	if (r == 0)
-		r = sys_tty_set_settings(ends->slave, &raw);
+		r = try_settings(ends->slave, &raw);
 	return r ? r : read_all(ends->slave, &t->input, NULL);
 }
 
 static int take_stop(const struct tty_ends *ends, struct image_tty *t)
 {
-	int ready = sys_tty_poll(ends->slave, POLLOUT);
+	int ready = try_poll(ends->slave, POLLOUT);
 	if (ready < 0)
 		return ready;
 	t->stopped = !(ready & POLLOUT);
 	if (!t->stopped)
 		return 0;
-	int r = sys_tty_flow(ends->slave, TCOON);
+	int r = try_flow(ends->slave, TCOON);
 	if (r == 0)
-		r = ready = sys_tty_poll(ends->slave, POLLOUT);
+		r = ready = try_poll(ends->slave, POLLOUT);
 	if (r < 0)
 		return r;
 	t->stopped_by_call = ready & POLLOUT;
 	return 1;
 }
 
-int tty_take(const struct tty_ends *ends, struct image_tty *t, bool output)
+static int take(const struct tty_ends *ends, struct image_tty *t, bool output)
 {
 	int queued = 0;
 	int r = output ? read_all(ends->master, &t->output, NULL) : 0;
@@ -135,9 +217,9 @@ int tty_take(const struct tty_ends *ends, struct image_tty *t, bool output)
 		r = take_lines(ends, t);
 		return r ? r : 1;
 	}
-	r = sys_tty_poll(ends->slave, POLLIN);
+	r = try_poll(ends->slave, POLLIN);
 	if (r >= 0)
-		r = sys_tty_get(ends->slave, FIONREAD, &queued);
+		r = try_queued(ends->slave, &queued);
 	if (r == 0 && queued)
 		r = read_all(ends->slave, &t->input, NULL);
 	return r ? r : stopped || queued || t->output.n;
@@ -154,7 +236,7 @@ static int write_all(int fd, const void *bytes, size_t len)
 {
 	uint64_t until = clock_now_ns() + PATIENCE_NS;
 	for (size_t at = 0; at < len;) {
-		ssize_t n = sys_write(fd, (const char *)bytes + at, len - at);
+		ssize_t n = try_write(fd, (const char *)bytes + at, len - at);
 		if (n < 0 && n != -EAGAIN)
 			return (int)n;
 		if (n > 0)
@@ -174,7 +256,7 @@ static int await_bytes(int fd, size_t n)
 	size_t want = n < SYS_TTY_QUEUE - 1 ? n : SYS_TTY_QUEUE - 1;
 	for (;;) {
 		int have;
-		int r = sys_tty_get(fd, FIONREAD, &have);
+		int r = try_queued(fd, &have);
 		if (r || (size_t)have >= want)
 			return r;
 		if (clock_now_ns() > until)
@@ -189,7 +271,7 @@ static int flow(const struct tty_ends *ends, char c)
 	uint64_t until = clock_now_ns() + PATIENCE_NS;
 	int r = write_all(ends->master, &c, 1);
 	while (r == 0) {
-		int ready = sys_tty_poll(ends->slave, POLLOUT);
+		int ready = try_poll(ends->slave, POLLOUT);
 		if (ready < 0)
 			return ready;
 		if (!(ready & POLLOUT) == (c == CHAR_STOP))
@@ -245,14 +327,14 @@ static int give_stop(const struct tty_ends *ends, const struct image_tty *t,
 	q->iflag |= IXON;
 	q->cc[VSTART] = CHAR_START;
 	q->cc[VSTOP] = CHAR_STOP;
-	int r = sys_tty_set_settings(ends->slave, q);
+	int r = try_settings(ends->slave, q);
 	return r ? r : flow(ends, CHAR_STOP);
 }
 
-int tty_give(const struct tty_ends *ends, const struct image_tty *t)
+static int give_all(const struct tty_ends *ends, const struct image_tty *t,
+		    struct sys_termios *q)
 {
-	struct sys_termios q = quiet_of(&t->term);
-	int r = sys_tty_set_settings(ends->slave, &q);
+	int r = try_settings(ends->slave, q);
 	if (r == 0 && by_lines(&t->term) && t->input.n + t->lines.n) {
 		r = give_lines(ends, t);
 	} else if (r == 0 && t->input.n) {
@@ -264,9 +346,39 @@ int tty_give(const struct tty_ends *ends, const struct image_tty *t)
 		r = write_all(ends->slave, t->output.data, t->output.n);
 	if (r == 0)
 		r = await_bytes(ends->master, t->output.n);
-	if (r == 0)
-		r = give_stop(ends, t, &q);
-	if (r == 0)
-		r = sys_tty_set_settings(ends->slave, &t->term);
-	return r == 0 && t->stopped_by_call ? sys_tty_flow(ends->slave, TCOOFF) : r;
+	return r ? r : give_stop(ends, t, q);
+}
+
+int tty_give(const struct tty_ends *ends, const struct image_tty *t)
+{
+	struct sys_termios q = quiet_of(&t->term);
+	int r = give_all(ends, t, &q);
+	if (r) {
+		/* whatever ^S of ours is there: without IXON the output goes on */
+		q.iflag &= ~(uint32_t)IXON;
+		(void)!try_settings(ends->slave, &q);
+	}
+	int back = try_settings(ends->slave, &t->term);
+	bool stops = t->stopped && (r || t->stopped_by_call);
+	if (stops && try_flow(ends->slave, TCOOFF) && back == 0)
+		back = -EIO;
+	return r ? r : back;
+}
+
+int tty_peek(const struct tty_ends *ends, struct image_tty *t)
+{
+	int flags = sys_fcntl(ends->master, F_GETFL, 0);
+	if (flags < 0)
+		return flags;
+	int r = sys_fcntl(ends->master, F_SETFL, flags | O_NONBLOCK);
+	if (r == 0 && t->packets)
+		r = sys_tty_set(ends->master, TIOCPKT, 0);
+	if (r == 0) {
+		r = take(ends, t, !t->command);
+		int back = r ? tty_give(ends, t) : 0;
+		r = r < 0 ? r : back;
+	}
+	int packets = t->packets ? tty_set(ends->master, TIOCPKT, 1) : 0;
+	int back = try_flags(ends->master, flags);
+	return r ? r : packets ? packets : back;
 }

@@ -4,8 +4,7 @@
 #include "parts/image.h"
 
 /*
- * Descriptors of ours: slave with O_RDWR and O_NONBLOCK; the master's
- * description must not block, and not be in packet mode. Of neither the
+ * Descriptors of ours: slave with O_RDWR and O_NONBLOCK. Of neither the
  * caller's process has its controlling terminal.
  */
 struct tty_ends {
@@ -13,11 +12,19 @@ struct tty_ends {
 };
 
 /*
- * Take what is queued into t, whose settings are there, and whether the output
- * is stopped. 1: the terminal is not as it was, tty_give() makes it so again;
- * 0: nothing was there, nothing was touched; -errno: as 1.
+ * Copy what is queued into t, whose settings are there, and whether the output
+ * is stopped; the output not where the keeper has the master (t->command).
+ * Whatever fails, the terminal is as it was afterwards, as far as the kernel
+ * lets it: each call of the way back is tried several times.
  */
-must_check int tty_take(const struct tty_ends *ends, struct image_tty *t, bool output);
+must_check int tty_peek(const struct tty_ends *ends, struct image_tty *t);
 
-/* Give the terminal t's settings, queues and stop; both queues are empty. */
+/*
+ * Give the terminal t's settings, queues and stop; both queues are empty, the
+ * master's description does not block and is not in packet mode.
+ */
 must_check int tty_give(const struct tty_ends *ends, const struct image_tty *t);
+
+/* sys_tty_set() and sys_tty_set_exclusive(), insisting: for what must be put back. */
+must_check int tty_set(int fd, unsigned long request, int value);
+must_check int tty_set_exclusive(int fd, bool exclusive);

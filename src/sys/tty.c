@@ -189,6 +189,16 @@ int sys_tty_get_size(int fd, uint16_t *rows, uint16_t *cols)
 	return 0;
 }
 
+/* It waits for the output, and a change of the size ends that with a signal. */
+static int set_drained(int fd, const struct termios *term)
+{
+	int r;
+	do {
+		r = tcsetattr(fd, TCSADRAIN, term) ? -errno : 0;
+	} while (r == -EINTR);
+	return r;
+}
+
 int sys_tty_raw(int fd, struct termios *was)
 {
 	struct termios now;
@@ -196,11 +206,11 @@ int sys_tty_raw(int fd, struct termios *was)
 		return -errno;
 	*was = now;
 	cfmakeraw(&now);
-	return tcsetattr(fd, TCSADRAIN, &now) ? -errno : 0;
+	return set_drained(fd, &now);
 }
 
 void sys_tty_restore(int fd, const struct termios *was)
 {
 	/* a terminal that went away needs no restoring */
-	(void)!tcsetattr(fd, TCSADRAIN, was);
+	(void)!set_drained(fd, was);
 }
