@@ -78,8 +78,10 @@ GUESTS = [
     Guest("pipe_queue", core=True), Guest("pipe_stream"), Guest("fifo"), Guest("eventfd"),
     Guest("timerfd"), Guest("signalfd"), Guest("pidfd"),
     *kinds("epoll", "level edge oneshot nested numbers shared asleep fifo kinds signal"),
+    *kinds("sock_named", "abstract path shm"),
     Guest("sock_pair", core=True), Guest("sock_rights"), Guest("sock_netlink"),
-    *kinds("sock_asleep", "recv recv-timeout recvmsg recv-tcp accept"),
+    *kinds("sock_asleep", "recv recv-timeout recvmsg recv-tcp accept accept-unix "
+           "poll-unix epoll-unix"),
     *kinds("sock_asleep", "send", limit="not true: guest_go()"),
     *kinds("sock_tcp", "v4 v6"), *kinds("sock_tcp", "full", root=True), *kinds("sock_udp", "v4 v6"),
     *kinds("sock_empty", "dgram dgram-first dgram-seen udp udp-first seqpacket seqpacket-first-closed"),

@@ -9,6 +9,10 @@
  * shared mappings of these are made anew, too, in place of the old ones.
  *
  * Unlinked files stay where they are: nobody else can meet them.
+ *
+ * A unix socket is found by the inode of its file, so one that has its file on
+ * such an overlay is made anew (parts/sock_name.c). Who connects to it is told
+ * who listens: that process says so again itself.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,13 +24,17 @@
 
 #include "checkpoint/take.h"
 #include "parts/epoll.h"
+#include "parts/sockets.h"
 #include "sys/sock.h"
 
 static bool on_cut_mount(const struct take *t, const struct image_file *f)
 {
-	if (f->mount == IMAGE_NONE || (f->kind != FILE_PATH && f->kind != FILE_FIFO))
+	int mount = sock_is_placed(f)				    ? image_sock_of(f)->mount :
+		    f->kind == FILE_PATH || f->kind == FILE_FIFO ? f->mount :
+								    IMAGE_NONE;
+	if (mount == IMAGE_NONE)
 		return false;
-	const struct fs_mount *m = vec_at(&t->in->fs->mounts, (size_t)f->mount);
+	const struct fs_mount *m = vec_at(&t->in->fs->mounts, (size_t)mount);
 	return m->old_mnt_id != 0;
 }
 
@@ -57,8 +65,10 @@ int take_reopen(struct take *t, struct err *e)
 		/* mappings, too: what stays behind is known by a name of the past */
 		*wanted = on_cut_mount(t, image_file(im, (int)i));
 	}
+	scoped_fd int netns = sys_sock_netns(t->in->diag_fd);
 	t->reopened = (struct files_open){ .image = im,
 					   .root_fd = t->in->root_fd,
+					   .netns_fd = netns,
 					   .wanted = &t->reopen };
 	int r = files_open_all(&t->reopened, e);
 	return r ? r : watch_moved(t, e);
@@ -217,6 +227,46 @@ int rehome_receive(struct take *t, int proc, struct rehome *r, struct prog *p,
 	return 0;
 }
 
+static bool listens(const struct image_file *f, const struct image_proc *p)
+{
+	return sock_is_placed(f) && image_sock_of(f)->tcp_state == TCP_LISTEN &&
+	       image_sock_of(f)->creds.pid == p->pid;
+}
+
+static bool may_listen(const struct image_file *f, const struct image_proc *p)
+{
+	const struct sock_creds *c = &image_sock_of(f)->creds;
+	return listens(f, p) && p->cred.uid[1] == c->uid && p->cred.gid[1] == c->gid;
+}
+
+int rehome_check(struct take *t, struct err *e)
+{
+	const struct tree_image *im = &t->next->image;
+	for (int i = 0; i < (int)im->files.n; i++) {
+		bool found = !is_wanted(t, i) || !sock_is_placed(image_file(im, i)) ||
+			     image_sock(im, i)->tcp_state != TCP_LISTEN;
+		for (size_t k = 0; !found && k < im->procs.n; k++)
+			vec_each(struct image_fd, fd, &image_proc(im, (int)k)->fds)
+				found |= fd->file == i &&
+					 may_listen(image_file(im, i), image_proc(im, (int)k));
+		if (!found)
+			return kind_refuse_file(&t->look, i,
+						"the process that listens has ended, closed it or "
+						"changed its ids", e);
+	}
+	return 0;
+}
+
+static void write_listen(const struct take *t, const struct image_proc *p, struct prog *prog)
+{
+	vec_each(struct image_fd, fd, &p->fds) {
+		const struct image_file *f = image_file(&t->next->image, fd->file);
+		if (is_wanted(t, fd->file) && listens(f, p))
+			prog_sys(prog, SYS_listen, (uint64_t)fd->fd,
+				 (uint64_t)image_sock_of(f)->backlog);
+	}
+}
+
 /* Each step may be done again: see visit.c. */
 void rehome_write(struct take *t, int proc, const struct rehome *r, struct prog *p)
 {
@@ -230,6 +280,7 @@ void rehome_write(struct take *t, int proc, const struct rehome *r, struct prog 
 			 fd->cloexec ? O_CLOEXEC : 0);
 		prog_slots(p, 1);
 	}
+	write_listen(t, ip, p);
 	/* before the locks: closing any descriptor of a file drops them */
 	prog_sys(p, SYS_close_range, r->first_free_fd, ~0u, 0);
 	write_locks(t, ip, p);

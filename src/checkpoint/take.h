@@ -64,6 +64,9 @@ struct rehome {
 /* Whether anything of a process moves; fills r, r->files is empty yet. */
 bool rehome_wanted(const struct take *t, int proc, struct rehome *r);
 
+/* After all were asked: can every socket that moves be what it was? Refuse. */
+must_check int rehome_check(struct take *t, struct err *e);
+
 /* Send the files, and write the program that receives them. */
 must_check int rehome_receive(struct take *t, int proc, struct rehome *r, struct prog *p,
 			      unsigned int socket, int keeper_socket, struct err *e);

@@ -30,7 +30,7 @@
 enum {
 	ARENA_BYTES = 64 << 10,
 	ARENA_THREAD_BYTES = 768,
-	ARENA_FD_BYTES = 256,		/* three operations and a lock */
+	ARENA_FD_BYTES = 320,		/* four operations and a lock */
 	ARENA_VMA_BYTES = 256,		/* three operations */
 	ARENA_CHILD_BYTES = 256,	/* an operation and a siginfo_t */
 	FD_PAIR_BYTES = 8,
@@ -327,6 +327,8 @@ int take_visit(struct take *t, struct err *e)
 	for (size_t i = 0; r == 0 && i < t->frozen->procs.n; i++)
 		if (!frozen_proc(t->frozen, i)->zombie)
 			r = visit_process(t, (int)i, e);
+	if (r == 0)
+		r = rehome_check(t, e);
 	if (r)
 		take_leave(t);
 	return r;

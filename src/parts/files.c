@@ -59,7 +59,7 @@ static int find_seen(const struct look *l, pid_t pid, const struct procfs_fd *fd
 	return 0;
 }
 
-static const struct part_mount *find_mount(const struct look *l, uint64_t mnt_id)
+const struct part_mount *files_find_mount(const struct look *l, uint64_t mnt_id)
 {
 	vec_each(struct part_mount, m, &l->mounts)
 		if (m->mnt_id == mnt_id)
@@ -160,7 +160,7 @@ static int new_file(struct look *l, const struct image_proc *p, const struct fro
 				  .dev = fd->dev,
 				  .ino = fd->ino,
 				  .locks = VEC_INIT(struct image_lock) };
-	const struct part_mount *m = find_mount(l, fd->mnt_id);
+	const struct part_mount *m = files_find_mount(l, fd->mnt_id);
 	f->mount = m ? m->index : IMAGE_NONE;
 	int index = (int)l->image->files.n - 1;
 	const struct kind_look at = { l, p, fp, fd, link, &info, index };
@@ -202,7 +202,7 @@ static int add_seen(struct look *l, pid_t pid, const struct procfs_fd *fd, int f
 static bool must_be_held(const struct image_file *f)
 {
 	return kind_of(f->kind)->load || f->kind == FILE_FIFO || f->kind == FILE_PATH ||
-	       pidfd_is_late(f);
+	       pidfd_is_late(f) || sock_is_placed(f);
 }
 
 static int new_own(struct look *l, const struct procfs_fd *fd, const char *link, struct err *e)
@@ -413,7 +413,7 @@ static int look_dir(struct look *l, struct image_proc *p, const struct frozen_pr
 		return 0;
 	if (st.nlink == 0)
 		return look_refuse(e, p, -1, "its %s directory was deleted (%s)", name, link);
-	const struct part_mount *m = find_mount(l, st.mnt_id);
+	const struct part_mount *m = files_find_mount(l, st.mnt_id);
 	if (!m && !strncmp(link, "/proc/", 6) && isdigit((unsigned char)link[6]))
 		return look_refuse(e, p, -1, "its %s is in /proc (%s)", name, link);
 	struct image_file *f = vec_add(&l->image->files);

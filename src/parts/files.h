@@ -8,6 +8,9 @@
 /* Highest descriptor number in the image, at least 2. */
 int files_max_fd(const struct tree_image *im);
 
+/* The overlay mount with this id, NULL: it is none. */
+const struct part_mount *files_find_mount(const struct look *l, uint64_t mnt_id);
+
 /*
  * After all processes were looked at: what descriptions refer to others for.
  */
@@ -51,7 +54,11 @@ struct files_open {
 	const struct vec *wanted; /* bool, one per image.files; NULL: all */
 	int pid1_pidfd;		/* has made the sockets: sockets.h */
 	unsigned int born;	/* ... at descriptors from here on */
+	int pidns_fd;		/* borrowed: of PID 1; wanted == NULL only */
+	int netns_fd;		/* borrowed: to make sockets in */
 	struct vec fds;		/* int, one per image.files; -1: none */
+	struct vec ends;	/* int, one per image.files: the closed other end of a
+				 * connection, while that is filled; -1: none */
 	struct vec outers;	/* struct files_outer */
 	struct vec timers;	/* struct files_timer */
 	struct vec ttys;	/* struct tty_ends, one per image.ttys (tty.c) */

@@ -212,8 +212,7 @@ static int copy_tree(int from_fd, int to_fd, const char *mount, struct vec *name
 	return r ? r : copy_attributes(to_fd, ".", &st);
 }
 
-/* A tmpfs of ours; nobody else ever sees it. */
-static int new_tmpfs(void)
+int memfs_new(void)
 {
 	scoped_fd int fs = sys_fsopen("tmpfs");
 	if (fs < 0)
@@ -245,7 +244,7 @@ int memfs_save(struct tree_image *im, int root_fd, const char *path, struct vec 
 		r = add_name(names, &st, path, "");
 	if (r == 0 && is_pristine(from, &r))
 		return r ? err_set(e, -r, "read %s: %s", path, strerror(-r)) : 0;
-	scoped_fd int to = r ? -1 : new_tmpfs();
+	scoped_fd int to = r ? -1 : memfs_new();
 	if (r == 0 && to < 0)
 		r = to;
 	if (r == 0)

@@ -16,6 +16,9 @@ struct memfs_name {
 	char *path;
 };
 
+/* The root of a tmpfs of ours, mounted nowhere; nobody else ever sees it. */
+must_check int memfs_new(void);
+
 /*
  * Copy the tree at `path` of the frozen sandbox into im; nothing if empty.
  * Appends its files to names (struct memfs_name).

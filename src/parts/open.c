@@ -58,13 +58,14 @@ static int join_sockets(struct files_open *o, struct err *e)
 int files_open_all(struct files_open *o, struct err *e)
 {
 	o->fds = VEC_INIT(int);
+	o->ends = VEC_INIT(int);
 	o->outers = VEC_INIT(struct files_outer);
 	o->timers = VEC_INIT(struct files_timer);
 	o->ttys = VEC_INIT(struct tty_ends);
-	if (vec_reserve(&o->fds, o->image->files.n))
+	if (vec_reserve(&o->fds, o->image->files.n) || vec_reserve(&o->ends, o->image->files.n))
 		return err_set(e, ENOMEM, "out of memory");
 	for (size_t i = 0; i < o->image->files.n; i++)
-		*(int *)vec_add(&o->fds) = -1;
+		*(int *)vec_add(&o->fds) = *(int *)vec_add(&o->ends) = -1;
 	int r = o->wanted ? 0 : tty_open_all(o, e);
 	for (size_t i = 0; r == 0 && i < o->image->files.n; i++)
 		r = open_one(o, (int)i, e);
@@ -82,10 +83,13 @@ void files_open_deinit(struct files_open *o)
 {
 	vec_each(int, fd, &o->fds)
 		cleanup_fd(fd);
+	vec_each(int, fd, &o->ends)
+		cleanup_fd(fd);
 	vec_each(struct files_outer, outer, &o->outers)
 		cleanup_fd(&outer->fd);
 	tty_open_deinit(o);
 	vec_deinit(&o->fds);
+	vec_deinit(&o->ends);
 	vec_deinit(&o->outers);
 	files_timers_deinit(&o->timers);
 }

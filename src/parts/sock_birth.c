@@ -96,7 +96,7 @@ static void write_connected(struct prog *p, const struct tree_image *im, int fil
 static void write_plain(struct prog *p, const struct tree_image *im, const struct image_sock *s,
 			unsigned int first)
 {
-	if (s->role != TCP_CALLED)
+	if (s->role != SOCK_CALLED)
 		write_socket(p, s->domain, s->type, s->protocol, sock_born(first, s, 0));
 	int domain = s->peer == IMAGE_NONE ? s->domain : image_sock(im, s->peer)->domain;
 	for (unsigned int k = 1; k <= s->others; k++)
@@ -113,7 +113,7 @@ void sock_write_births(struct prog *p, const struct tree_image *im, unsigned int
 			continue;
 		const struct image_sock *s = image_sock(im, i);
 		p->next_slot = slots;	/* what they held is in its place */
-		if (s->domain != AF_UNIX || !s->connected)
+		if (s->role != SOCK_PAIR)
 			write_plain(p, im, s, first);
 		else if (s->peer == IMAGE_NONE || s->peer > i)
 			write_connected(p, im, i, first, stack);

@@ -214,24 +214,24 @@ static int bind_socket(int fd, const struct image_sock *s)
 static int early(struct files_open *o, int i)
 {
 	const struct image_sock *s = image_sock(o->image, i);
-	return s->role == TCP_CALLED ? 0 : sock_options_set(*kind_fd(o, i), s, true);
+	return s->role == SOCK_CALLED ? 0 : sock_options_set(*kind_fd(o, i), s, true);
 }
 
 static int connections(struct files_open *o, int i)
 {
-	return image_sock(o->image, i)->role == TCP_CALLS ? sock_tcp_connect(o, i) : 0;
+	return image_sock(o->image, i)->role == SOCK_CALLS ? sock_tcp_connect(o, i) : 0;
 }
 
 static int names(struct files_open *o, int i)
 {
 	const struct image_sock *s = image_sock(o->image, i);
-	return s->role == TCP_ALONE ? bind_socket(*kind_fd(o, i), s) : 0;
+	return s->role == SOCK_ALONE ? bind_socket(*kind_fd(o, i), s) : 0;
 }
 
 static int waiting(struct files_open *o, int i)
 {
 	const struct image_sock *s = image_sock(o->image, i);
-	if (s->role != TCP_WAITS)
+	if (s->role != SOCK_WAITS)
 		return 0;
 	int r = bind_socket(*kind_fd(o, i), s);
 	return r ? r : sys_connect(*kind_fd(o, i), &s->peer_name);

@@ -211,11 +211,14 @@ static int look_messages(struct look *l, int file, struct err *e)
 	return what;
 }
 
-/* To see them, the socket must want them. */
+/*
+ * To see them, the socket must want them. What is sent to one that was not
+ * accepted yet has some, unasked: where it does not want them they do not count.
+ */
 static int want_creds(const struct image_sock *s, int *before)
 {
 	*before = 1;
-	if (s->domain != AF_UNIX)
+	if (s->domain != AF_UNIX || (s->type != SOCK_DGRAM && sock_is_named(&s->name)))
 		return 0;
 	int r = sys_sockopt_int(s->fd, SOL_SOCKET, SO_PASSCRED, before);
 	return r || *before ? r : sys_sockopt_set(s->fd, SOL_SOCKET, SO_PASSCRED, 1);

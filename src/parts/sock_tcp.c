@@ -149,11 +149,11 @@ static const char *pair_up_both(struct tree_image *im, struct image_sock *s)
 	struct image_sock *peer = image_sock(im, s->peer);
 	if (read_all(s, peer))
 		return "what is on its way to it cannot be read";
-	if (peer->role != TCP_ALONE)
-		s->role = peer->role == TCP_CALLS ? TCP_CALLED : TCP_CALLS;
+	if (peer->role != SOCK_ALONE)
+		s->role = peer->role == SOCK_CALLS ? SOCK_CALLED : SOCK_CALLS;
 	else
-		s->role = find_listener(im, &s->name, false) ? TCP_CALLED : TCP_CALLS;
-	s->others = s->role == TCP_CALLS;
+		s->role = find_listener(im, &s->name, false) ? SOCK_CALLED : SOCK_CALLS;
+	s->others = s->role == SOCK_CALLS;
 	return check_size(s);
 }
 
@@ -165,7 +165,7 @@ const char *sock_tcp_pair_up(struct tree_image *im, struct image_sock *s)
 	if (s->peer != IMAGE_NONE)
 		return pair_up_both(im, s);
 	if (s->tcp_state == TCP_CLOSE_WAIT) {
-		s->role = TCP_CALLS;
+		s->role = SOCK_CALLS;
 		s->others = 1;
 		return read_received(s, NULL) ? "it cannot be read" : check_size(s);
 	}
@@ -174,7 +174,7 @@ const char *sock_tcp_pair_up(struct tree_image *im, struct image_sock *s)
 		return "its other end is not in the sandbox";
 	if (s->tcp_state != TCP_ESTABLISHED || s->has_sent || sys_sock_queued(s->fd, true))
 		return "it waits to be accepted, and has sent something";
-	s->role = TCP_WAITS;
+	s->role = SOCK_WAITS;
 	listener->known++;
 	return NULL;
 }

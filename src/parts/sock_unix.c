@@ -4,6 +4,11 @@
  * Which two are connected, only sock_diag(7) tells. A pair is made by a
  * process with the pid and ids that SO_PEERCRED shows; where one end has been
  * closed, it is made, used to fill the other's queue, and closed again.
+ *
+ * Order of making them again: pairs (sock_birth.c); connections (sock_calls.c);
+ * names (sock_name.c); listening; connections that wait to be accepted;
+ * datagrams that wait; what datagram sockets are connected to; queues of
+ * connections; options and what is shut.
  */
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -16,11 +21,6 @@
 #include "sys/event.h"
 #include "sys/proc.h"
 
-static bool is_named(const struct sys_sockname *name)
-{
-	return name->len > offsetof(struct sockaddr_un, sun_path);
-}
-
 static int look_creds(const struct kind_look *at, struct image_sock *s)
 {
 	struct ucred creds;
@@ -29,6 +29,7 @@ static int look_creds(const struct kind_look *at, struct image_sock *s)
 	if (r)
 		return r;
 	s->creds = (struct sock_creds){ 0, creds.uid, creds.gid, creds.pid != 0 };
+	s->has_creds = creds.pid != 0;
 	for (size_t i = 0; i < at->l->frozen->procs.n; i++) {
 		const struct frozen_proc *fp = frozen_proc(at->l->frozen, i);
 		if (creds.pid != fp->pid)
@@ -39,13 +40,8 @@ static int look_creds(const struct kind_look *at, struct image_sock *s)
 	return 0;
 }
 
-static const char *why_not(const struct image_sock *s, const struct sys_unix_diag *d, int events,
-			   const struct sys_sockname *name, const struct sys_sockname *peer)
+static const char *why_not(const struct image_sock *s, int events)
 {
-	if (d->state == TCP_LISTEN)
-		return "a listening unix socket";
-	if (is_named(name) || is_named(peer))
-		return "a unix socket with a name";
 	if (events & POLLPRI)
 		return "a socket with urgent data";
 	if ((events & POLLERR) && (s->type == SOCK_DGRAM || (s->type != SOCK_STREAM && s->in_bytes)))
@@ -53,16 +49,28 @@ static const char *why_not(const struct image_sock *s, const struct sys_unix_dia
 	return NULL;
 }
 
-int sock_unix_look(const struct kind_look *at, struct image_sock *s, struct err *e)
+/* What sock_diag tells; 0 or -errno. */
+static int look_diag(const struct kind_look *at, struct image_sock *s)
 {
 	struct sys_unix_diag d;
-	struct sys_sockname name, peer = { 0 };
-	int events = 0;
 	int r = sys_unix_diag(at->l->diag_fd, (uint32_t)at->fd->ino, &d);
-	if (r == 0)
-		r = sys_sockname(s->fd, false, &name);
-	if (r == 0 && d.has_peer)
-		r = sys_sockname(s->fd, true, &peer);
+	if (r)
+		return r;
+	s->callers = d.callers;
+	s->tcp_state = d.state;
+	s->connected = d.has_peer;
+	s->peer_ino = d.peer_ino;
+	s->shutdown = d.shutdown;
+	s->backlog = d.state == TCP_LISTEN ? (int)d.out_bytes : 0;
+	s->has_sent = d.state != TCP_LISTEN && d.out_bytes;
+	s->in_bytes = d.state == TCP_LISTEN ? 0 : d.in_bytes;
+	r = sys_sockname(s->fd, false, &s->name);
+	return r || !d.has_peer ? r : sys_sockname(s->fd, true, &s->peer_name);
+}
+
+int sock_unix_look(const struct kind_look *at, struct image_sock *s, struct err *e)
+{
+	int r = look_diag(at, s), events = 0;
 	if (r == 0)
 		r = events = sys_poll_now(s->fd, POLLIN | POLLPRI);
 	if (r >= 0)
@@ -70,24 +78,12 @@ int sock_unix_look(const struct kind_look *at, struct image_sock *s, struct err 
 	if (r < 0)
 		return look_refuse(e, at->p, at->fd->fd, "a unix socket (%s): %s", at->link,
 				   strerror(-r));
-	s->connected = d.has_peer;
-	s->peer_ino = d.peer_ino;
-	s->shutdown = d.shutdown;
-	s->in_bytes = d.in_bytes;
 	s->reset = events & POLLERR;
 	/* its length is that of the first message, which may be 0 */
-	if (s->type != SOCK_STREAM && (events & POLLIN))
-		s->in_bytes = d.in_bytes ? d.in_bytes : 1;
-	const char *why = why_not(s, &d, events, &name, &peer);
-	return why ? kind_refuse(at, why, e) : 0;
-}
-
-static int find_socket(const struct tree_image *im, uint32_t ino)
-{
-	vec_each(struct image_file, f, &im->files)
-		if (f->kind == FILE_SOCKET && f->ino == ino)
-			return (int)(f - (struct image_file *)im->files.data);
-	return IMAGE_NONE;
+	if (s->type != SOCK_STREAM && (events & POLLIN) && s->tcp_state != TCP_LISTEN)
+		s->in_bytes = s->in_bytes ? s->in_bytes : 1;
+	const char *why = why_not(s, events);
+	return why ? kind_refuse(at, why, e) : sock_name_look(at, s, e);
 }
 
 static bool same_creds(const struct image_sock *a, const struct image_sock *b)
@@ -96,21 +92,193 @@ static bool same_creds(const struct image_sock *a, const struct image_sock *b)
 	       a->creds.gid == b->creds.gid;
 }
 
-const char *sock_unix_pair_up(struct tree_image *im, struct image_sock *s)
+/* Each is the other's peer. */
+static bool is_mutual(const struct tree_image *im, const struct image_sock *s)
 {
-	s->peer = s->connected && s->peer_ino ? find_socket(im, s->peer_ino) : IMAGE_NONE;
-	if (!s->connected)
-		return s->packets.n ? "unread messages of a socket that is not connected" : NULL;
+	const struct image_sock *peer = s->peer == IMAGE_NONE ? NULL : image_sock(im, s->peer);
+	return peer && peer->connected && sock_find(im, peer->peer_ino) != IMAGE_NONE &&
+	       image_sock(im, sock_find(im, peer->peer_ino)) == s;
+}
+
+/* Datagrams by socketpair(2) have credentials; by connect(2) they have none. */
+static bool is_pair(const struct image_sock *s)
+{
+	return s->connected &&
+	       (s->type == SOCK_DGRAM ? s->has_creds :
+					!sock_is_named(&s->name) && !sock_is_named(&s->peer_name));
+}
+
+static const char *pair_up_pair(const struct tree_image *im, struct image_sock *s)
+{
+	s->role = SOCK_PAIR;
 	s->others = !s->peer_ino;
 	if (!s->peer_ino)
 		return NULL;
-	if (s->peer == IMAGE_NONE)
-		return "its other end is not in the sandbox";
-	const struct image_sock *peer = image_sock(im, s->peer);
-	if (!peer->connected || find_socket(im, peer->peer_ino) == IMAGE_NONE ||
-	    image_sock(im, find_socket(im, peer->peer_ino)) != s)
+	if (!is_mutual(im, s))
 		return "it is connected one way only";
-	return same_creds(s, peer) ? NULL : "it was accepted from a listening socket";
+	return same_creds(s, image_sock(im, s->peer)) ? NULL : "its ends were made by two processes";
+}
+
+static int find_sender(const struct tree_image *im, const struct sys_sockname *from)
+{
+	for (int i = 0; sock_is_named(from) && i < (int)im->files.n; i++) {
+		const struct image_file *f = image_file(im, i);
+		if (f->kind == FILE_SOCKET && image_sock_of(f)->domain == AF_UNIX &&
+		    image_sock_of(f)->type == SOCK_DGRAM &&
+		    sock_same_name(&image_sock_of(f)->name, from))
+			return i;
+	}
+	return IMAGE_NONE;
+}
+
+/* Who sent what: one socket in the place of each that was closed or has no name. */
+static const char *pair_up_dgram(const struct tree_image *im, struct image_sock *s)
+{
+	bool mutual = is_mutual(im, s);
+	if (s->connected && s->peer == IMAGE_NONE)
+		return s->packets.n ? "messages of a socket whose other end is closed" : NULL;
+	if (sock_has_disk(s) && (s->packets.n || s->connected))
+		return "a datagram socket with a file on the sandbox's disk is in use";
+	if (s->connected && sock_has_disk(image_sock(im, s->peer)))
+		return "a datagram socket with a file on the sandbox's disk is in use";
+	vec_each(struct sock_packet, p, &s->packets) {
+		p->other = 0;
+		p->sender = find_sender(im, &p->from);
+		if (mutual && !sock_same_name(&p->from, &s->peer_name))
+			return "messages from before it was connected";
+		if (mutual || p->sender != IMAGE_NONE)
+			continue;
+		for (struct sock_packet *before = s->packets.data; before < p; before++)
+			if (before->other && sock_same_name(&before->from, &p->from))
+				p->other = before->other;
+		if (!p->other)
+			p->other = ++s->others;
+	}
+	return NULL;
+}
+
+const char *sock_unix_pair_up(struct tree_image *im, struct image_sock *s)
+{
+	s->peer = s->connected && s->peer_ino ? sock_find(im, s->peer_ino) : IMAGE_NONE;
+	if (s->connected && s->peer_ino && s->peer == IMAGE_NONE)
+		return "its other end is not in the sandbox";
+	if (is_pair(s))
+		return pair_up_pair(im, s);
+	if (s->type == SOCK_DGRAM)
+		return pair_up_dgram(im, s);
+	return s->connected || s->tcp_state == TCP_LISTEN ? sock_calls_pair_up(im, s) : NULL;
+}
+
+/* One whose other end was closed: it must not take the name of another now. */
+static int connect_to_closed(struct files_open *o, int file)
+{
+	const struct image_sock *s = image_sock(o->image, file);
+	if (s->type != SOCK_DGRAM || s->role != SOCK_ALONE || !s->connected || s->peer != IMAGE_NONE)
+		return 0;
+	scoped_fd int other = sock_extra(o, s);
+	int r = other < 0 ? other : sock_name_bind_nowhere(other, &s->peer_name);
+	struct sys_sockname to;
+	scoped_fd int hold = -1;
+	r = r ? r : sock_name_reach(other, &s->peer_name, &to, &hold);
+	return r ? r : sys_connect(*kind_fd(o, file), &to);
+}
+
+static int bind_name(struct files_open *o, int file)
+{
+	const struct image_sock *s = image_sock(o->image, file);
+	return s->role == SOCK_CALLED || !sock_is_named(&s->name) ?
+		       0 : sock_name_bind(o, s, *kind_fd(o, file));
+}
+
+static int send_one(struct files_open *o, const struct image_sock *s, const struct sock_packet *p,
+		    const struct sys_sockname *to)
+{
+	if (p->sender != IMAGE_NONE) {
+		sock_make_room(*kind_fd(o, p->sender));
+		return sock_queue_send(o, p, *kind_fd(o, p->sender), to);
+	}
+	scoped_fd int other = sock_fetch(o, s, p->other);
+	struct sys_sockname now;
+	int r = other < 0 ? other : sys_sockname(other, false, &now);
+	if (r == 0 && sock_is_named(&p->from) && !sock_is_named(&now))
+		r = sock_name_bind_nowhere(other, &p->from);
+	sock_make_room(other);
+	return r ? r : sock_queue_send(o, p, other, to);
+}
+
+/* What came to a datagram socket, before that is connected itself. */
+static int fill_dgram(struct files_open *o, int file)
+{
+	const struct image_sock *s = image_sock(o->image, file);
+	struct sys_sockname to;
+	scoped_fd int hold = -1;
+	if (s->type != SOCK_DGRAM || s->role != SOCK_ALONE || !s->packets.n ||
+	    is_mutual(o->image, s))
+		return 0;
+	int r = sock_name_reach(*kind_fd(o, file), &s->name, &to, &hold);
+	vec_each(struct sock_packet, p, &s->packets)
+		r = r ? r : send_one(o, s, p, &to);
+	return r;
+}
+
+static bool connects(const struct files_open *o, int file)
+{
+	const struct image_file *f = image_file(o->image, file);
+	const struct image_sock *s = f->own;
+	return f->kind == FILE_SOCKET && kind_is_wanted(o, file) && s->domain == AF_UNIX &&
+	       s->type == SOCK_DGRAM && s->role == SOCK_ALONE && s->peer != IMAGE_NONE;
+}
+
+/* Only who is connected to nobody, or to the caller, can be connected to. */
+static int connect_dgram(struct files_open *o, int file)
+{
+	if (!connects(o, file))
+		return 0;
+	const struct image_sock *s = image_sock(o->image, file);
+	struct sys_sockname to, now;
+	int r = sys_sockname(*kind_fd(o, file), true, &now);
+	if (r != -ENOTCONN)
+		return r;
+	for (int i = 0; i < (int)o->image->files.n; i++) {
+		if (i == s->peer || !connects(o, i) || image_sock(o->image, i)->peer != file)
+			continue;
+		r = connect_dgram(o, i);
+		if (r && r != -ENOTCONN)
+			return r;
+	}
+	scoped_fd int hold = -1;
+	r = sock_name_reach(*kind_fd(o, s->peer), &s->peer_name, &to, &hold);
+	return r ? r : sys_connect(*kind_fd(o, file), &to);
+}
+
+typedef int join_round(struct files_open *o, int file);
+
+static int each_unix(struct files_open *o, int *file, join_round *const *round, size_t n)
+{
+	for (size_t k = 0; k < n; k++)
+		for (*file = 0; *file < (int)o->image->files.n; ++*file) {
+			if (image_file(o->image, *file)->kind != FILE_SOCKET ||
+			    !kind_is_wanted(o, *file) ||
+			    image_sock(o->image, *file)->domain != AF_UNIX)
+				continue;
+			int r = round[k](o, *file);
+			if (r)
+				return r;
+		}
+	return 0;
+}
+
+int sock_unix_open(struct files_open *o, int *file)
+{
+	static join_round *const round[] = { connect_to_closed, sock_call, bind_name, sock_listen,
+					     sock_wait };
+	return each_unix(o, file, round, sizeof(round) / sizeof(round[0]));
+}
+
+int sock_unix_fill(struct files_open *o, int *file)
+{
+	static join_round *const round[] = { fill_dgram, connect_dgram };
+	return each_unix(o, file, round, sizeof(round) / sizeof(round[0]));
 }
 
 /* Its queue, where the other end is an open descriptor. */
@@ -144,7 +312,8 @@ int sock_unix_join(struct files_open *o, int file)
 {
 	const struct image_sock *s = image_sock(o->image, file);
 	int own = *kind_fd(o, file), r = 0;
-	if (!s->connected)
+	if (!s->connected || s->role == SOCK_WAITS ||
+	    (s->role == SOCK_ALONE && !is_mutual(o->image, s)))
 		return finish(o, file);
 	if (s->peer != IMAGE_NONE) {
 		r = fill(o, s, own, *kind_fd(o, s->peer));
@@ -153,7 +322,8 @@ int sock_unix_join(struct files_open *o, int file)
 		r = finish(o, file);
 		return r || s->peer == file ? r : finish(o, s->peer);
 	}
-	scoped_fd int other = sock_fetch(o, s, 1);
+	int *end = vec_at(&o->ends, (size_t)file);
+	scoped_fd int other = s->role == SOCK_PAIR ? sock_fetch(o, s, 1) : take_fd(end);
 	if (other < 0)
 		return other;
 	r = fill(o, s, own, other);

@@ -41,6 +41,10 @@ static int look_socket(const struct kind_look *at, struct image_file *f, struct 
 				  .options = VEC_INIT(struct sock_option),
 				  .packets = VEC_INIT(struct sock_packet),
 				  .groups = VEC_INIT(int),
+				  .callers = VEC_INIT(uint32_t),
+				  .mount = IMAGE_NONE,
+				  .listener = IMAGE_NONE,
+				  .caller = IMAGE_NONE,
 				  .fd = -1 };
 	f->own = s;
 	s->fd = sys_pidfd_getfd(at->fp->pidfd, at->fd->fd);
@@ -97,8 +101,8 @@ int sock_pair_up(struct look *l, struct err *e)
 	for (int i = 0; i < (int)im->files.n; i++) {
 		const char *why = image_file(im, i)->kind == FILE_SOCKET ? pair_up(im, i, &born) :
 									    NULL;
-		if (why)
-			return kind_refuse_file(l, i, why, e);
+		if (why && kind_refuse_file(l, i, why, e))
+			return why == sock_passes ? -EAGAIN : -ENOTSUP;
 	}
 	for (int i = 0; i < (int)im->files.n; i++) {
 		if (image_file(im, i)->kind != FILE_SOCKET)
@@ -117,13 +121,15 @@ int sock_fetch(struct files_open *o, const struct image_sock *s, unsigned int k)
 	return sys_pidfd_getfd(o->pid1_pidfd, (int)sock_born(o->born, s, k));
 }
 
-/* One that is accepted comes later. */
+/* One that is accepted comes later; those that move are made in place. */
 static int open_socket(struct files_open *o, int file)
 {
 	const struct image_sock *s = image_sock(o->image, file);
-	int fd = s->role == TCP_CALLED ? -1 : sock_fetch(o, s, 0);
+	int fd = o->wanted		  ? sock_extra(o, s) :
+		 s->role == SOCK_CALLED ? -1 :
+					  sock_fetch(o, s, 0);
 	if (fd < 0)
-		return s->role == TCP_CALLED ? 0 : fd;
+		return s->role == SOCK_CALLED ? 0 : fd;
 	*kind_fd(o, file) = fd;
 	return 0;
 }
@@ -132,7 +138,11 @@ int sock_join(struct files_open *o, int *file)
 {
 	const struct tree_image *im = o->image;
 	/* accepted connections may be queued in unix sockets */
-	int r = sock_inet_join(o, file);
+	int r = sock_unix_open(o, file);
+	if (r == 0)
+		r = sock_inet_join(o, file);
+	if (r == 0)
+		r = sock_unix_fill(o, file);
 	if (r)
 		return r;
 	for (*file = 0; *file < (int)im->files.n; ++*file) {
@@ -163,6 +173,8 @@ static void free_socket(struct image_file *f)
 	cleanup_fd(&s->fd);
 	vec_deinit(&s->options);
 	vec_deinit(&s->groups);
+	vec_deinit(&s->callers);
+	free(s->place);
 	sock_queue_free(s);
 }
 

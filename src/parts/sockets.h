@@ -38,11 +38,12 @@ struct sock_creds {
 	bool unknown;		/* it has ended: the process is asked */
 };
 
-enum tcp_role {
-	TCP_ALONE,
-	TCP_CALLS,		/* this end connects when both are made again */
-	TCP_CALLED,		/* this one is accepted */
-	TCP_WAITS,		/* connects, and has to be accepted by the guest */
+enum sock_role {
+	SOCK_ALONE,		/* whatever it is connected to later */
+	SOCK_PAIR,		/* both ends are made by socketpair(2) */
+	SOCK_CALLS,		/* this end connects when both are made again */
+	SOCK_CALLED,		/* this one is accepted */
+	SOCK_WAITS,		/* connects, and has to be accepted by the guest */
 };
 
 struct image_sock {
@@ -56,22 +57,45 @@ struct image_sock {
 	struct sock_creds creds;
 	struct vec options;	/* struct sock_option */
 	struct vec packets;	/* struct sock_packet */
-	struct sys_sockname name, peer_name;	/* inet, netlink */
+	struct sys_sockname name, peer_name;
 	struct vec groups;	/* int: netlink */
 	uint8_t tcp_state;
-	enum tcp_role role;
+	enum sock_role role;
 	int backlog;		/* LISTEN */
 	uint32_t waiting;	/* LISTEN: connections, ... */
 	uint32_t known;		/* ... and those whose other end is an image.file */
 	bool has_sent;
+	bool has_creds;		/* unix: by connecting or listening */
+	char *place;		/* unix: where the file of its name is, in the sandbox;
+				 * NULL: abstract, or gone, or of no use any more */
+	int mount;		/* ... in the fs tree; IMAGE_NONE: in memory */
+	struct vec callers;	/* uint32_t: LISTEN: as of struct sys_unix_diag */
+	int listener;		/* WAITS: image.files */
+	int caller;		/* WAITS: image.procs: who connected it */
 	unsigned int born;	/* its number among what PID 1 makes */
 	unsigned int others;	/* and how many that come with it */
 	int fd;			/* while the tree is looked at; -1 */
 };
 
+static inline struct image_sock *image_sock_of(const struct image_file *f)
+{
+	return f->own;
+}
+
 static inline struct image_sock *image_sock(const struct tree_image *im, int file)
 {
-	return image_file(im, file)->own;
+	return image_sock_of(image_file(im, file));
+}
+
+/* Its file is on a disk of the sandbox: it is made anew when that is cut. */
+static inline bool sock_has_disk(const struct image_sock *s)
+{
+	return s->place && s->mount != IMAGE_NONE;
+}
+
+static inline bool sock_is_placed(const struct image_file *f)
+{
+	return f->kind == FILE_SOCKET && sock_has_disk(f->own);
 }
 
 static inline bool is_inet(const struct image_sock *s)
@@ -117,7 +141,38 @@ void sock_queue_free(struct image_sock *s);
 must_check int sock_unix_look(const struct kind_look *at, struct image_sock *s, struct err *e);
 /* Find its peer, once every socket is known. NULL, or why it is refused. */
 const char *sock_unix_pair_up(struct tree_image *im, struct image_sock *s);
+/* All connections through a listener, and all names; then what is queued. */
+must_check int sock_unix_open(struct files_open *o, int *file);
+must_check int sock_unix_fill(struct files_open *o, int *file);
 must_check int sock_unix_join(struct files_open *o, int file);
+
+/* Which way two unix sockets were connected; what waits. (sock_calls.c) */
+const char *sock_calls_pair_up(struct tree_image *im, struct image_sock *s);
+int sock_find(const struct tree_image *im, uint32_t ino);
+extern const char sock_passes[];	/* a reason that is over in a moment */
+/* One like it that PID 1 does not have: it is gone, with its name, when it is closed. */
+must_check int sock_extra(const struct files_open *o, const struct image_sock *s);
+must_check int sock_call(struct files_open *o, int file);
+must_check int sock_wait(struct files_open *o, int file);
+must_check int sock_listen(struct files_open *o, int file);
+
+/* Names of unix sockets. (sock_name.c) */
+bool sock_is_named(const struct sys_sockname *name);
+bool sock_same_name(const struct sys_sockname *a, const struct sys_sockname *b);
+/* Find the file of a name, or refuse. */
+must_check int sock_name_look(const struct kind_look *at, struct image_sock *s, struct err *e);
+/* Give it its name and, where it has a place, that; the file's look stays. */
+must_check int sock_name_bind(struct files_open *o, const struct image_sock *s, int fd);
+/*
+ * Bind to a name that leads nowhere: root_fd is a directory of nobody's,
+ * which a path is made in. For use in an errand that has it as its root.
+ */
+must_check int sock_name_bind_here(int fd, const struct sys_sockname *name);
+/* The same in an errand of its own, and remove the file. */
+must_check int sock_name_bind_nowhere(int fd, const struct sys_sockname *name);
+/* An address that leads to socket fd of that name, wherever its file is. *hold_fd: until then. */
+must_check int sock_name_reach(int fd, const struct sys_sockname *name, struct sys_sockname *to,
+			       int *hold_fd);
 
 must_check int sock_inet_look(const struct kind_look *at, struct image_sock *s, struct err *e);
 const char *sock_inet_pair_up(struct tree_image *im, struct image_sock *s);

@@ -270,9 +270,16 @@ static int run_open(void *ctx, struct err *e)
 					  (int)sock_born_diag(b->born, b->image));
 	if (r < 0)
 		return err_set(e, -r, "the socket of its network: %s", strerror(-r));
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", in->pid1);
+	scoped_fd int pidns = sys_openat(AT_FDCWD, path, O_RDONLY, 0);
+	if (pidns < 0)
+		return err_set(e, -pidns, "open %s: %s", path, strerror(-pidns));
+	scoped_fd int netns = sys_sock_netns(in->diag_fd);
 	b->files = (struct files_open){ .image = b->image,
 					.root_fd = in->root_fd,
 					.pid1_pidfd = in->pid1_pidfd,
+					.pidns_fd = pidns,
+					.netns_fd = netns,
 					.born = b->born };
 	r = memfs_fill(b->image, in->root_fd, e);
 	if (r == 0)

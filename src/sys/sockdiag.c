@@ -24,14 +24,14 @@ static int send_request(int nl, uint32_t ino)
 		.ask = { .sdiag_family = AF_UNIX,
 			 .udiag_states = ~0u,
 			 .udiag_ino = ino,
-			 .udiag_show = UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN,
+			 .udiag_show = UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN | UDIAG_SHOW_ICONS,
 			 .udiag_cookie = { ~0u, ~0u } },
 	};
 	ssize_t n = send(nl, &q, sizeof(q), MSG_DONTWAIT);
 	return n == sizeof(q) ? 0 : n < 0 ? -errno : -EIO;
 }
 
-static void read_attribute(const struct rtattr *a, struct sys_unix_diag *out)
+static int read_attribute(const struct rtattr *a, struct sys_unix_diag *out)
 {
 	const void *data = RTA_DATA(a);
 	size_t len = RTA_PAYLOAD(a);
@@ -45,7 +45,15 @@ static void read_attribute(const struct rtattr *a, struct sys_unix_diag *out)
 		memcpy(&queue, data, sizeof(queue));
 		out->in_bytes = queue.udiag_rqueue;
 		out->out_bytes = queue.udiag_wqueue;
+	} else if (a->rta_type == UNIX_DIAG_ICONS) {
+		size_t n = len / sizeof(uint32_t);
+		if (vec_reserve(&out->callers, n))
+			return -ENOMEM;
+		if (n)
+			memcpy(out->callers.data, data, n * sizeof(uint32_t));
+		out->callers.n = n;
 	}
+	return 0;
 }
 
 int sys_unix_diag(int nl, uint32_t ino, struct sys_unix_diag *out)
@@ -58,12 +66,14 @@ int sys_unix_diag(int nl, uint32_t ino, struct sys_unix_diag *out)
 		return r;
 	union {
 		struct nlmsghdr head;
-		char bytes[4096];
+		char bytes[32768];	/* 8,000 callers */
 	} reply;
 	/* the kernel answers before send() returns */
-	ssize_t n = recv(nl, &reply, sizeof(reply), MSG_DONTWAIT);
+	ssize_t n = recv(nl, &reply, sizeof(reply), MSG_DONTWAIT | MSG_TRUNC);
 	if (n < 0)
 		return -errno;
+	if (n > (ssize_t)sizeof(reply))
+		return -EMSGSIZE;
 	if (!NLMSG_OK(&reply.head, (unsigned int)n))
 		return -EPROTO;
 	if (reply.head.nlmsg_type == NLMSG_ERROR) {
@@ -73,10 +83,15 @@ int sys_unix_diag(int nl, uint32_t ino, struct sys_unix_diag *out)
 	const struct unix_diag_msg *m = NLMSG_DATA(&reply.head);
 	if (reply.head.nlmsg_len < NLMSG_LENGTH(sizeof(*m)))
 		return -EPROTO;
-	struct sys_unix_diag d = { .state = m->udiag_state };
+	struct sys_unix_diag d = { .state = m->udiag_state, .callers = VEC_INIT(uint32_t) };
 	int left = (int)(reply.head.nlmsg_len - NLMSG_LENGTH(sizeof(*m)));
 	for (const struct rtattr *a = (const void *)(m + 1); RTA_OK(a, left); a = RTA_NEXT(a, left))
-		read_attribute(a, &d);
+		if (r == 0)
+			r = read_attribute(a, &d);
+	if (r) {
+		vec_deinit(&d.callers);
+		return r;
+	}
 	*out = d;
 	return 0;
 }

@@ -2,8 +2,11 @@
 #include "guest.h"
 
 #include <netinet/in.h>
+#include <poll.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 static int pair[2], server;
@@ -47,6 +50,22 @@ static void sleep_accept(void)
 	check_byte(fd);
 }
 
+static void sleep_poll(void)
+{
+	struct pollfd p = {.fd = server, .events = POLLIN};
+	guest_eq(poll(&p, 1, -1), 1);
+	sleep_accept();
+}
+
+static void sleep_epoll(void)
+{
+	int epoll = (int)guest_sys(epoll_create1(0));
+	struct epoll_event e = {.events = EPOLLIN};
+	guest_sys(epoll_ctl(epoll, EPOLL_CTL_ADD, server, &e));
+	guest_eq(epoll_wait(epoll, &e, 1, -1), 1);
+	sleep_accept();
+}
+
 /* There is no room; the child reads. */
 static void sleep_send(void)
 {
@@ -61,7 +80,7 @@ static void wake_byte(void)
 
 static void wake_connect(void)
 {
-	int fd = (int)guest_sys(socket(AF_INET, SOCK_STREAM, 0));
+	int fd = (int)guest_sys(socket(name.ss_family, SOCK_STREAM, 0));
 	guest_sys(connect(fd, (struct sockaddr *)&name, name_len));
 	guest_eq(send(fd, "w", 1, 0), 1);
 }
@@ -78,6 +97,17 @@ static void make_tcp_pair(void)
 	pair[0] = (int)guest_sys(socket(AF_INET, SOCK_STREAM, 0));
 	guest_sys(connect(pair[0], (struct sockaddr *)&name, name_len));
 	pair[1] = (int)guest_sys(accept(server, NULL, NULL));
+}
+
+static void make_unix(void)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX, .sun_path = "listener"};
+	close(server);
+	server = (int)guest_sys(socket(AF_UNIX, SOCK_STREAM, 0));
+	guest_sys(bind(server, (struct sockaddr *)&un, sizeof(un)));
+	guest_sys(listen(server, 3));
+	name_len = sizeof(name);
+	guest_sys(getsockname(server, (struct sockaddr *)&name, &name_len));
 }
 
 static void make_full(void)
@@ -101,6 +131,9 @@ static const struct {
 	{"recvmsg", NULL, sleep_recvmsg, wake_byte},
 	{"recv-tcp", make_tcp_pair, sleep_recv, wake_byte},
 	{"accept", NULL, sleep_accept, wake_connect},
+	{"accept-unix", make_unix, sleep_accept, wake_connect},
+	{"poll-unix", make_unix, sleep_poll, wake_connect},
+	{"epoll-unix", make_unix, sleep_epoll, wake_connect},
 	{"send", make_full, sleep_send, wake_drain},
 };
 
