@@ -114,19 +114,17 @@ static int look_process(struct take *t, int i, struct err *e)
 /* Number of entries in a directory of the sandbox; 0 where there is none. */
 static int count_entries(int root_fd, const char *path)
 {
-	int fd = sys_inroot_open(root_fd, path, O_RDONLY | O_DIRECTORY);
+	scoped_fd int fd = sys_inroot_open(root_fd, path, O_RDONLY | O_DIRECTORY);
 	if (fd < 0)
 		return 0;
-	DIR *dir = fdopendir(fd);
-	if (!dir) {
-		close(fd);
-		return -ENOMEM;
-	}
-	int n = -2;	/* "." and ".." */
-	while (readdir(dir))
+	scoped_dir DIR *dir = NULL;
+	struct dirent *d;
+	int n = 0, r = sys_opendir_take(&fd, &dir);
+	while (r == 0 && (r = sys_readdir(dir, &d)) > 0) {
+		r = 0;
 		n++;
-	closedir(dir);
-	return n;
+	}
+	return r ? r : n;
 }
 
 /* What lies in memory file systems is in no layer. */

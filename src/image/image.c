@@ -241,12 +241,6 @@ int image_open_host(struct store *s, struct image *out, struct err *e)
 	return 0;
 }
 
-static void scoped_dir(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 static int refuse_rootfs(struct err *e, int code, const char *path, const char *why,
 			 const char *remedy)
 {
@@ -258,14 +252,15 @@ static int refuse_rootfs(struct err *e, int code, const char *path, const char *
 /* Something is in it. */
 static int check_contents(int fd, const char *path, struct err *e)
 {
-	scoped(scoped_dir) DIR *dir = NULL;
+	scoped_dir DIR *dir = NULL;
 	int r = sys_opendir_fd(fd, &dir);
+	struct dirent *d;
+	if (r == 0)
+		r = sys_readdir(dir, &d);
+	if (r > 0)
+		return 0;
 	if (r)
 		return refuse_rootfs(e, -r, path, strerror(-r), "make it readable");
-	struct dirent *d;
-	while ((d = readdir(dir)))
-		if (strcmp(d->d_name, ".") && strcmp(d->d_name, ".."))
-			return 0;
 	return refuse_rootfs(e, ENODATA, path, "it is empty",
 			     "unpack a root file system there (debootstrap, docker export)");
 }

@@ -171,20 +171,13 @@ static int copy_entry(struct copy *c, int from_dir, int to_dir, const char *name
 	return r ? r : copy_attributes(to_dir, name, &st);
 }
 
-static void scoped_dir(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 static int copy_below(struct copy *c, int from_fd, int to_fd)
 {
-	scoped(scoped_dir) DIR *dir = NULL;
+	scoped_dir DIR *dir = NULL;
 	int r = sys_opendir_fd(from_fd, &dir);
 	size_t at = c->path_len;
-	for (struct dirent *d; r == 0 && (errno = 0, d = readdir(dir));) {
-		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, ".."))
-			continue;
+	struct dirent *d;
+	while (r == 0 && (r = sys_readdir(dir, &d)) > 0) {
 		int n = snprintf(c->path + at, sizeof(c->path) - at, "%s%s", at ? "/" : "",
 				 d->d_name);
 		if (n < 0 || (size_t)n >= sizeof(c->path) - at)
@@ -194,7 +187,7 @@ static int copy_below(struct copy *c, int from_fd, int to_fd)
 	}
 	c->path_len = at;
 	c->path[at] = '\0';
-	return r ? r : -errno;
+	return r;
 }
 
 /* Also what the top directory itself is like. */
@@ -224,12 +217,13 @@ int memfs_new(void)
 /* As they are made: only what differs from that is worth a copy. */
 static bool is_pristine(int dir_fd, int *error)
 {
-	scoped(scoped_dir) DIR *dir = NULL;
-	*error = sys_opendir_fd(dir_fd, &dir);
-	int n = 0;
-	while (*error == 0 && readdir(dir))
-		n++;
-	return n <= 2;	/* "." and ".." */
+	scoped_dir DIR *dir = NULL;
+	struct dirent *d;
+	int r = sys_opendir_fd(dir_fd, &dir);
+	if (r == 0)
+		r = sys_readdir(dir, &d);
+	*error = r < 0 ? r : 0;
+	return r <= 0;
 }
 
 int memfs_save(struct tree_image *im, int root_fd, const char *path, struct vec *names,

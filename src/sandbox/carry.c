@@ -428,24 +428,19 @@ int carry_undo(struct carry *c, struct err *e)
 	return r;
 }
 
-static void scoped_dir(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 static int count_entries(int fs_fd, const char *path, size_t *n)
 {
 	scoped_fd int fd = sys_open_beneath(fs_fd, path, O_RDONLY | O_DIRECTORY, 0);
 	if (fd < 0)
 		return fd;
-	scoped(scoped_dir) DIR *dir = NULL;
+	scoped_dir DIR *dir = NULL;
 	int r = sys_opendir_fd(fd, &dir);
 	if (r)
 		return r;
-	for (*n = 0; readdir(dir);)
+	struct dirent *d;
+	for (*n = 0; (r = sys_readdir(dir, &d)) > 0;)
 		++*n;
-	return 0;
+	return r;
 }
 
 static int look_at(int fs_fd, const char *path, struct carry_seen *seen)

@@ -243,12 +243,6 @@ static int same_file(const struct compare *c, const char *path, const struct sta
 
 static int compare_path(struct compare *c, const char *path, bool deep, bool *covered);
 
-static void scoped_dir(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 static void free_names(struct vec *names)
 {
 	vec_each(char *, name, names) free(*name);
@@ -261,12 +255,11 @@ static int list_names(int view_fd, const char *path, struct vec *names)
 	scoped_fd int fd = sys_open_beneath(view_fd, path, O_RDONLY | O_DIRECTORY, 0);
 	if (fd < 0)
 		return fd;
-	scoped(scoped_dir) DIR *dir = NULL;
+	scoped_dir DIR *dir = NULL;
 	int r = sys_opendir_fd(fd, &dir);
 	struct dirent *d;
-	while (r == 0 && (d = readdir(dir))) {
-		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, ".."))
-			continue;
+	while (r == 0 && (r = sys_readdir(dir, &d)) > 0) {
+		r = 0;
 		char **name = vec_add(names);
 		if (!name || asprintf(name, "%s/%s", path, d->d_name) < 0)
 			return -ENOMEM;

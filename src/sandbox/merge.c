@@ -242,12 +242,6 @@ static int make_entry(struct merging *g, size_t parent, const char *name)
 	return failed_at(g, path ? path : name, r);
 }
 
-static void scoped_dir(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 static void free_names(struct vec *names)
 {
 	vec_each(char *, name, names)
@@ -260,12 +254,11 @@ static int add_names(const struct merge *m, const struct merge_spot *spot, struc
 	scoped_fd int fd = sys_open_quietly(m->fs_fds[spot->layer], spot->path, O_DIRECTORY);
 	if (fd < 0)
 		return fd;
-	scoped(scoped_dir) DIR *dir = NULL;
+	scoped_dir DIR *dir = NULL;
 	int r = sys_opendir_take(&fd, &dir);
 	struct dirent *d;
-	while (r == 0 && (d = readdir(dir))) {
-		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, ".."))
-			continue;
+	while (r == 0 && (r = sys_readdir(dir, &d)) > 0) {
+		r = 0;
 		char **name = vec_add(names);
 		if (!name || !(*name = strdup(d->d_name)))
 			return -ENOMEM;

@@ -84,20 +84,13 @@ static int read_entry(struct scan_dir *d, int fd, const char *name)
 	return lost ? -ENOMEM : 0;
 }
 
-static void scoped_dir(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 static int read_dir(struct scan_dir *d, int fd)
 {
-	scoped(scoped_dir) DIR *dir = NULL;
+	scoped_dir DIR *dir = NULL;
 	int r = sys_opendir_fd(fd, &dir);
 	struct dirent *entry;
-	while (r == 0 && (entry = readdir(dir)))
-		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
-			r = read_entry(d, fd, entry->d_name);
+	while (r == 0 && (r = sys_readdir(dir, &entry)) > 0)
+		r = read_entry(d, fd, entry->d_name);
 	return r;
 }
 

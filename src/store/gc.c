@@ -17,12 +17,6 @@
 #include "store/tree.h"
 #include "sys/file.h"
 
-static void scoped_dir(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 static bool layer_named(const struct vec *manifests, const char *id)
 {
 	vec_each(struct manifest, m, manifests)
@@ -132,12 +126,10 @@ static int collect_temporary(struct collect *c, const char *name)
 static int each_name(int dir_fd, int (*visit)(struct collect *c, const char *name),
 		     struct collect *c)
 {
-	scoped(scoped_dir) DIR *dir = NULL;
+	scoped_dir DIR *dir = NULL;
 	int r = sys_opendir_fd(dir_fd, &dir);
 	struct dirent *d;
-	while (r == 0 && (d = readdir(dir))) {
-		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, ".."))
-			continue;
+	while (r == 0 && (r = sys_readdir(dir, &d)) > 0) {
 		r = visit(c, d->d_name);
 		if (r > 0)
 			r = 0;
@@ -148,12 +140,13 @@ static int each_name(int dir_fd, int (*visit)(struct collect *c, const char *nam
 /* The base that the next sandbox will want: made or used last. */
 static int newest_base(struct store *s, char **name)
 {
-	scoped(scoped_dir) DIR *dir = NULL;
+	scoped_dir DIR *dir = NULL;
 	int r = sys_opendir_fd(store_bases_fd(s), &dir);
 	int64_t best = -1;
 	struct dirent *d;
-	while (r == 0 && (d = readdir(dir))) {
+	while (r == 0 && (r = sys_readdir(dir, &d)) > 0) {
 		struct stat st;
+		r = 0;
 		if (d->d_name[0] == '.' || is_skin(d->d_name))
 			continue;
 		r = sys_fstatat(store_bases_fd(s), d->d_name, &st, AT_SYMLINK_NOFOLLOW);
@@ -196,16 +189,14 @@ static int collect_all(struct store *s, struct store_gc *result, struct err *e)
 
 int store_empty_trash(struct store *s, size_t *n, struct err *e)
 {
-	scoped(scoped_dir) DIR *dir = NULL;
+	scoped_dir DIR *dir = NULL;
 	/* One at a time: two would take each other's files away. */
 	scoped_fd int lock = sys_openat(store_trash_fd(s), ".", O_RDONLY | O_DIRECTORY, 0);
 	int r = lock < 0 ? lock : sys_flock(lock, LOCK_EX);
 	if (r == 0)
 		r = sys_opendir_fd(store_trash_fd(s), &dir);
 	struct dirent *d;
-	while (r == 0 && (d = readdir(dir))) {
-		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, ".."))
-			continue;
+	while (r == 0 && (r = sys_readdir(dir, &d)) > 0) {
 		r = tree_remove(store_trash_fd(s), d->d_name);
 		if (r)
 			return store_fail(e, r, "cannot remove '%s/trash/%s'", store_path(s),

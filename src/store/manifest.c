@@ -376,12 +376,6 @@ static int oldest_first(const void *a, const void *b)
 	return strcmp(x->id, y->id);
 }
 
-static void scoped_dir(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 /* One entry of the directory: a manifest, or nothing of ours. */
 static int list_entry(struct store *s, const char *name, struct vec *list, struct err *e)
 {
@@ -411,14 +405,19 @@ static int list_entry(struct store *s, const char *name, struct vec *list, struc
 
 int manifest_list(struct store *s, struct vec *list, struct err *e)
 {
-	scoped(scoped_dir) DIR *dir = NULL;
+	scoped_dir DIR *dir = NULL;
 	int r = sys_opendir_fd(store_checkpoints_fd(s), &dir);
 	if (r)
 		return store_fail(e, r, "cannot read '%s/checkpoints'", store_path(s));
 	struct vec found = VEC_INIT(struct manifest);
 	struct dirent *d;
-	while (r == 0 && (d = readdir(dir)))
+	while ((r = sys_readdir(dir, &d)) > 0) {
 		r = list_entry(s, d->d_name, &found, e);
+		if (r)
+			break;
+	}
+	if (r < 0 && !d)
+		store_fail(e, r, "cannot read '%s/checkpoints'", store_path(s));
 	if (r) {
 		manifest_list_deinit(&found);
 		return r;

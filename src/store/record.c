@@ -20,12 +20,6 @@ static void scoped_json(json_t **j)
 	json_decref(*j);
 }
 
-static void scoped_dir(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 void record_deinit(struct record *r)
 {
 	free(r->base);
@@ -223,10 +217,10 @@ static int by_name(const void *a, const void *b)
 int record_list(struct store *s, const struct vec *manifests, struct vec *list, struct err *e)
 {
 	struct vec found = VEC_INIT(struct record);
-	scoped(scoped_dir) DIR *dir = NULL;
+	scoped_dir DIR *dir = NULL;
 	int r = sys_opendir_fd(store_sandboxes_fd(s), &dir);
 	struct dirent *d;
-	while (r >= 0 && (d = readdir(dir))) {
+	while (r >= 0 && (r = sys_readdir(dir, &d)) > 0) {
 		struct record one;
 		r = read_entry(s, d->d_name, &one);
 		struct record *to = r > 0 ? vec_add(&found) : NULL;

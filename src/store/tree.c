@@ -13,17 +13,6 @@
 #include "base/vec.h"
 #include "sys/file.h"
 
-static void scoped_dir(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
-static bool dots(const char *name)
-{
-	return !strcmp(name, ".") || !strcmp(name, "..");
-}
-
 /* Open a directory of the guest's, whatever mode it was given. */
 static int open_dir(int dir_fd, const char *name)
 {
@@ -104,12 +93,10 @@ static int empty_dir(int fd, int top_fd, unsigned long *serial, bool *found)
 	int r = make_removable(fd);
 	if (r)
 		return r;
-	scoped(scoped_dir) DIR *dir = NULL;
+	scoped_dir DIR *dir = NULL;
 	r = sys_opendir_fd(fd, &dir);
 	struct dirent *d;
-	while (r == 0 && (d = readdir(dir))) {
-		if (dots(d->d_name))
-			continue;
+	while (r == 0 && (r = sys_readdir(dir, &d)) > 0) {
 		*found = true;
 		r = remove_one(fd, d->d_name);
 		if (r != -ENOTEMPTY)
@@ -182,12 +169,11 @@ static int walk_dir(struct walk *w, const char *path)
 		return 0;
 	if (fd < 0)
 		return fd;
-	scoped(scoped_dir) DIR *dir = NULL;
+	scoped_dir DIR *dir = NULL;
 	int r = sys_opendir_fd(fd, &dir);
 	struct dirent *d;
-	while (r == 0 && (d = readdir(dir)))
-		if (!dots(d->d_name))
-			r = walk_entry(w, fd, path, d->d_name);
+	while (r == 0 && (r = sys_readdir(dir, &d)) > 0)
+		r = walk_entry(w, fd, path, d->d_name);
 	return r;
 }
 

@@ -523,6 +523,18 @@ int sys_opendir_take(int *fd, DIR **dir)
 	return 0;
 }
 
+/* The fault is met at the end, once a directory: what was not read is lost there. */
+int sys_readdir(DIR *dir, struct dirent **entry)
+{
+	do {
+		errno = 0;
+		*entry = readdir(dir);
+	} while (*entry && (!strcmp((*entry)->d_name, ".") || !strcmp((*entry)->d_name, "..")));
+	if (*entry)
+		return 1;
+	return errno ? -errno : sys_fault("getdents64");
+}
+
 int sys_open_quietly(int dir_fd, const char *path, int flags)
 {
 	int fd = sys_open_beneath(dir_fd, path, O_RDONLY | O_NOATIME | flags, 0);

@@ -114,6 +114,17 @@ must_check int sys_opendir_fd(int fd, DIR **dir);
 /* The same of a descriptor that it takes: *fd is -1 then. No second open. */
 must_check int sys_opendir_take(int *fd, DIR **dir);
 
+/* The next entry that is not "." or "..": 1; 0: there are no more. */
+must_check int sys_readdir(DIR *dir, struct dirent **entry);
+
+static inline void cleanup_dir(DIR **dir)
+{
+	if (*dir)
+		closedir(*dir);
+}
+
+#define scoped_dir scoped(cleanup_dir)
+
 /*
  * Open for reading below dir_fd as sys_open_beneath() does, and leave the
  * time of last access alone where that is allowed.

@@ -117,6 +117,12 @@ static void hold(struct fsbox *b)
 	layer_ref(lost);
 	layer_unref(lost);
 	layer_unref(lost);
+	/* Manifests that could not be read to the end may name all of them. */
+	sys_fault_arm_only("getdents64", 1, EIO);
+	t_eq(store_gc(b->store, &gc, &e), -EIO);
+	sys_fault_arm(0, 0);
+	t_assert(e.cause[0]);
+	t_eq(count_entries(b, "layers"), 3);
 	/* One is held, one is named, one is neither. */
 	t_ok_e(store_gc(b->store, &gc, &e), &e);
 	t_eq(gc.layers, 1);
