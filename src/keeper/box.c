@@ -24,8 +24,6 @@
 
 enum { DYING_MAX = 4 };
 
-#define container(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
-
 const char *box_state_name(enum box_state state)
 {
 	static const char *const names[] = {
@@ -47,7 +45,7 @@ void box_check(const struct box *b)
 
 static void box_background_run(struct loop_task *t)
 {
-	box_background(container(t, struct box, background));
+	box_background(loop_owner(t, struct box, background));
 }
 
 int box_init(struct box *b, int runtime_fd, struct err *e)
@@ -79,7 +77,7 @@ int box_init(struct box *b, int runtime_fd, struct err *e)
 
 static void accept_ready(struct loop_source *s, uint32_t events)
 {
-	struct box *b = container(s, struct box, listen_source);
+	struct box *b = loop_owner(s, struct box, listen_source);
 	int fd = sys_stream_accept(s->fd);
 	/* it hung up, or we are out of descriptors: it will hear of it by EOF */
 	if (fd >= 0 && conns_add(&b->conns, fd, NULL))
@@ -88,7 +86,7 @@ static void accept_ready(struct loop_source *s, uint32_t events)
 
 static void signal_ready(struct loop_source *s, uint32_t events)
 {
-	struct box *b = container(s, struct box, signal_source);
+	struct box *b = loop_owner(s, struct box, signal_source);
 	struct signalfd_siginfo info;
 	if (read(s->fd, &info, sizeof(info)) != sizeof(info))
 		return;
@@ -122,7 +120,7 @@ struct live_watch {
 
 static void live_ready(struct loop_source *s, uint32_t events)
 {
-	box_stopped(container(s, struct live_watch, source)->box,
+	box_stopped(loop_owner(s, struct live_watch, source)->box,
 		    "the sandbox's first process ended");
 }
 

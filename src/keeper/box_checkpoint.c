@@ -11,8 +11,6 @@
 #include "keeper/nodes.h"
 #include "keeper/turns.h"
 
-#define container(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
-
 struct taking {
 	struct box *box;
 	struct node *node;
@@ -113,7 +111,7 @@ enum { SETTLE_NS = 10000000 };
  */
 static void settle_fire(struct loop_timer *timer)
 {
-	struct box *b = container(timer, struct box, settle);
+	struct box *b = loop_owner(timer, struct box, settle);
 	if (freezer_settle(b->engine.freezer))
 		loop_timer_set(&b->loop, &b->settle, clock_now_ns() + SETTLE_NS);
 }

@@ -25,8 +25,6 @@
 #include "sys/file.h"
 #include "sys/proc.h"
 
-#define container(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
-
 enum {
 	READY_NS = 10000000000ll,	/* init confines itself in under a millisecond */
 };
@@ -64,7 +62,7 @@ static uint64_t on_oom_kills(void *ctx)
 
 static void commands_ready(struct loop_source *s, uint32_t events)
 {
-	commands_dispatch(container(s, struct box, commands_source)->commands);
+	commands_dispatch(loop_owner(s, struct box, commands_source)->commands);
 }
 
 struct commands_events box_commands_events(struct box *b)

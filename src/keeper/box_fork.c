@@ -41,8 +41,6 @@
 #include "sys/stream.h"
 #include "wire/rpc.h"
 
-#define container(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
-
 /* Offspring */
 
 static void offspring_free(struct offspring *o)
@@ -57,7 +55,7 @@ static void offspring_free(struct offspring *o)
 
 static void offspring_ready(struct loop_source *s, uint32_t events)
 {
-	struct offspring *o = container(s, struct offspring, source);
+	struct offspring *o = loop_owner(s, struct offspring, source);
 	int status;
 	waitpid(o->pid, &status, 0);
 	offspring_free(o);

@@ -21,8 +21,6 @@
 #include "sandbox/fs.h"
 #include "store/manifest.h"
 
-#define container(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
-
 #define RETRY_FIRST_NS 1000000000ull
 #define RETRY_MAX_NS 60000000000ull
 
@@ -87,7 +85,7 @@ static const struct stage commit_stages[] = {
 
 static void retry_fire(struct loop_timer *timer)
 {
-	struct box *b = container(timer, struct box, commit_retry);
+	struct box *b = loop_owner(timer, struct box, commit_retry);
 	b->commit_waits = false;
 	loop_idle(&b->loop, &b->background);
 }

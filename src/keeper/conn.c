@@ -37,12 +37,12 @@ static void conn_flush(struct conn *c);
 
 static struct conn *conn_of_source(struct loop_source *s)
 {
-	return (struct conn *)((char *)s - offsetof(struct conn, source));
+	return loop_owner(s, struct conn, source);
 }
 
 static struct conn *conn_of_pump(struct loop_task *t)
 {
-	return (struct conn *)((char *)t - offsetof(struct conn, pump));
+	return loop_owner(t, struct conn, pump);
 }
 
 static void request_free(struct request *rq)

@@ -13,9 +13,13 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/cleanup.h"
+
+/* Whoever has a source, a timer or a task embedded, from the pointer to it. */
+#define loop_owner(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
 
 struct loop_source {
 	int fd;

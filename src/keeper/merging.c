@@ -20,8 +20,6 @@
 #include "sys/file.h"
 #include "sys/proc.h"
 
-#define container(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
-
 enum {
 	NICE = 10,		/* a tenth of what a guest gets that wants all */
 	CATCH_UP_TIMES = 16,	/* longer than it should be: 384, overlays end at 480 */
@@ -246,7 +244,7 @@ static void merging_finish(struct box *b)
 
 static void child_ready(struct loop_source *s, uint32_t events)
 {
-	merging_finish(container(s, struct merging, source)->box);
+	merging_finish(loop_owner(s, struct merging, source)->box);
 }
 
 void merging_end(struct box *b)

@@ -10,8 +10,6 @@
 #include "keeper/dispatch.h"
 #include "keeper/nodes.h"
 
-#define container(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
-
 enum { NAME_TRIES = 16 };	/* random names: two in 2^24 that clash are rare */
 
 static int take_string(const json_t *p, const char *key, char **out, struct err *e)
@@ -144,7 +142,7 @@ static int claim(struct box *b, const char *name, struct err *e)
 
 static void owner_ready(struct loop_source *s, uint32_t events)
 {
-	box_end(container(s, struct box, owner_source));
+	box_end(loop_owner(s, struct box, owner_source));
 }
 
 static int watch_owner(struct request *rq, struct err *e)
@@ -161,12 +159,12 @@ static int watch_owner(struct request *rq, struct err *e)
 
 static void lease_fire(struct loop_timer *t)
 {
-	box_end(container(t, struct box, lease));
+	box_end(loop_owner(t, struct box, lease));
 }
 
 static void idle_fire(struct loop_timer *t)
 {
-	struct box *b = container(t, struct box, idle_lease);
+	struct box *b = loop_owner(t, struct box, idle_lease);
 	uint64_t end = b->last_request_ns + b->spec.idle_timeout_ns;
 	if (b->watchers)	/* somebody follows a command: not idle */
 		b->last_request_ns = clock_now_ns();

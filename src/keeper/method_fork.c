@@ -16,8 +16,6 @@
 #include "store/record.h"
 #include "wire/rpc.h"
 
-#define container(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
-
 enum { FORKS_MAX = 256 };	/* in one request */
 
 struct fork_op {
@@ -107,7 +105,7 @@ static void child_reported(struct fork_op *op, struct fork_child *c, const struc
 
 static void child_ready(struct loop_source *s, uint32_t events)
 {
-	struct fork_child *c = container(s, struct fork_child, source);
+	struct fork_child *c = loop_owner(s, struct fork_child, source);
 	struct fork_op *op = c->op;
 	struct err e = ERR_INIT;
 	struct frame f;
