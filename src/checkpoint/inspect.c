@@ -9,6 +9,7 @@
 #include "checkpoint/take.h"
 #include "parts/ids.h"
 #include "parts/mapfile.h"
+#include "parts/mapheld.h"
 #include "parts/memfs.h"
 #include "parts/shm.h"
 #include "parts/stagemap.h"
@@ -197,6 +198,8 @@ int take_look(struct take *t, struct err *e)
 	mapfile_look_end(&t->look);
 	stops_look_end(im);
 	r = files_look_end(&t->look, e);
+	if (r == 0)
+		r = mapheld_find(&t->look, e);
 	if (r == 0)
 		r = tty_look_end(&t->look, e);
 	if (r == 0)

@@ -6,7 +6,8 @@
  * opens see. Each description is opened once again, with its offset and
  * locks, and every process puts the new one under its old numbers. Files of
  * the live upper go on as another inode with the same number (sandbox/keep.h):
- * shared mappings of these are made anew, too, in place of the old ones.
+ * shared mappings of these are made anew, too, in place of the old ones, and
+ * private ones that nobody has written to.
  *
  * Unlinked files stay where they are: nobody else can meet them.
  *
@@ -179,7 +180,8 @@ static void write_mappings(const struct take *t, const struct image_proc *p,
 		if (!is_moved(t, v))
 			continue;
 		prog_sys(prog, SYS_munmap, v->start, bytes);
-		prog_sys(prog, SYS_mmap, v->start, bytes, (uint64_t)v->prot, MAP_SHARED | MAP_FIXED,
+		prog_sys(prog, SYS_mmap, v->start, bytes, (uint64_t)v->prot,
+			 (v->is_private ? MAP_PRIVATE : MAP_SHARED) | MAP_FIXED,
 			 slot_of(r, v->object), v->offset);
 		prog_slots(prog, 1 << 4);
 		if (v->lock == LOCK_NONE && p->lock_future == LOCK_NONE)

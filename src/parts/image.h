@@ -36,7 +36,7 @@ enum {
 enum image_vma_kind {
 	VMA_ANON = 1,		/* private anonymous, stacks and heap too */
 	VMA_FILE = 2,		/* private mapping of a file */
-	VMA_FILE_SHARED = 3,	/* shared mapping of a file of the sandbox */
+	VMA_FILE_SHARED = 3,	/* mapping of an image.file: shared, or is_private */
 	VMA_SHM = 4,		/* shared anonymous memory, memfd */
 	VMA_VDSO = 5,		/* vvar, vvar_vclock, vdso */
 };
@@ -54,6 +54,7 @@ struct image_vma {
 	enum image_vma_kind kind;
 	int prot;		/* PROT_* */
 	bool grows_down;
+	bool is_private;	/* FILE_SHARED: mapheld.h */
 	bool is_readonly;	/* SHM, made of such a file: cannot be made writable */
 	bool tracked;		/* dirty tracking armed at this checkpoint */
 	bool has_anon;		/* written pages are in the template */

@@ -40,7 +40,8 @@ static int may_write(struct look *l, const struct image_proc *p, const struct fr
 	const struct vec *vmas = before < 0 ? NULL : &image_proc(l->parent, before)->vmas;
 	for (size_t i = 0; vmas && i < vmas->n; i++) {
 		const struct image_vma *v = vec_at(vmas, i);
-		if (v->kind != VMA_FILE_SHARED || v->start != map->start || v->end != map->end)
+		if (v->kind != VMA_FILE_SHARED || v->is_private || v->start != map->start ||
+		    v->end != map->end)
 			continue;
 		const struct image_file *f = image_file(l->parent, v->object);
 		if (!strcmp(f->path, name) && !(map->prot & PROT_WRITE))
@@ -313,7 +314,8 @@ static void load_shared(struct load *l, const struct image_proc *p)
 	vec_each(struct image_vma, v, &p->vmas) {
 		if (v->kind == VMA_FILE_SHARED) {
 			prog_sys(l->prog, SYS_mmap, v->start, v->end - v->start,
-				 (uint64_t)v->prot, MAP_SHARED | MAP_FIXED,
+				 (uint64_t)v->prot,
+				 (v->is_private ? MAP_PRIVATE : MAP_SHARED) | MAP_FIXED,
 				 l->file_slot + (unsigned int)v->object, v->offset);
 			prog_slots(l->prog, 1 << 4);
 		} else if (v->kind == VMA_SHM) {
