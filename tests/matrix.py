@@ -107,7 +107,7 @@ GUESTS = [
     Guest("sqlite-delete", ["sqlite_writer.py", "delete"]),
     Guest("sqlite-wal", ["sqlite_writer.py", "wal"]),
     Guest("git_tree", ["git_tree.sh"]),
-    *kinds("refused", "passcred inotify memfd-huge tcp-waiting",
+    *kinds("refused", "passcred inotify memfd-huge tcp-waiting unix-waiting",
            refused=NOT_YET),
     Guest("own_seccomp", refused="its seccomp filter cannot be lifted by this user"),
 ]

@@ -12,6 +12,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/timerfd.h>
 #include <sys/epoll.h>
 
@@ -86,6 +87,18 @@ static void make_tcp(void)
 	guest_eq(write(client, "x", 1), 1);
 }
 
+/* The same, through a file: as it goes on, it is another listener's. */
+static void make_unix(void)
+{
+	struct sockaddr_un at = {.sun_family = AF_UNIX, .sun_path = "listener"};
+	int client = (int)guest_sys(socket(AF_UNIX, SOCK_STREAM, 0));
+	fd = (int)guest_sys(socket(AF_UNIX, SOCK_STREAM, 0));
+	guest_sys(bind(fd, (struct sockaddr *)&at, sizeof(at)));
+	guest_sys(listen(fd, 5));
+	guest_sys(connect(client, (struct sockaddr *)&at, sizeof(at)));
+	guest_eq(write(client, "x", 1), 1);
+}
+
 static const struct {
 	const char *name;
 	void (*make)(void);
@@ -95,6 +108,7 @@ static const struct {
 	{"signalfd", make_signalfd, true},     {"inotify", make_inotify, true},
 	{"epoll", make_epoll, true},           {"pidfd", make_pidfd, true},
 	{"memfd-huge", make_memfd_huge, true}, {"tcp-waiting", make_tcp, true},
+	{"unix-waiting", make_unix, true},
 };
 
 int main(int argc, char **argv)
