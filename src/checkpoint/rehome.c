@@ -13,10 +13,11 @@
  *
  * A unix socket is found by the inode of its file, so one that has its file on
  * such an overlay is made anew (parts/sock_name.c). Who connects to it is told
- * who listens: that process says so again itself.
+ * who listens: that process says so again itself, or a child of ours in its place.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -26,6 +27,7 @@
 #include "checkpoint/take.h"
 #include "parts/epoll.h"
 #include "parts/sockets.h"
+#include "sys/file.h"
 #include "sys/sock.h"
 
 static bool on_cut_mount(const struct take *t, const struct image_file *f)
@@ -241,20 +243,42 @@ static bool may_listen(const struct image_file *f, const struct image_proc *p)
 	return listens(f, p) && p->cred.uid[1] == c->uid && p->cred.gid[1] == c->gid;
 }
 
+/* By a process that has it. */
+static bool is_listened_to(const struct take *t, int file)
+{
+	const struct tree_image *im = &t->next->image;
+	for (int k = 0; k < (int)im->procs.n; k++)
+		vec_each(struct image_fd, fd, &image_proc(im, k)->fds)
+			if (fd->file == file && may_listen(image_file(im, file), image_proc(im, k)))
+				return true;
+	return false;
+}
+
+/* Who did it has ended, as of a program that goes on in a child: a child of ours has its number. */
+static int listen_as_gone(struct take *t, int file)
+{
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", t->in->pid1);
+	scoped_fd int pidns = sys_openat(AT_FDCWD, path, O_RDONLY, 0);
+	t->reopened.pidns_fd = pidns;
+	return pidns < 0 ? pidns : sock_listen_as(&t->reopened, file);
+}
+
 int rehome_check(struct take *t, struct err *e)
 {
 	const struct tree_image *im = &t->next->image;
 	for (int i = 0; i < (int)im->files.n; i++) {
-		bool found = !is_wanted(t, i) || !sock_is_placed(image_file(im, i)) ||
-			     image_sock(im, i)->tcp_state != TCP_LISTEN;
-		for (size_t k = 0; !found && k < im->procs.n; k++)
-			vec_each(struct image_fd, fd, &image_proc(im, (int)k)->fds)
-				found |= fd->file == i &&
-					 may_listen(image_file(im, i), image_proc(im, (int)k));
-		if (!found)
-			return kind_refuse_file(&t->look, i,
-						"the process that listens has ended, closed it or "
-						"changed its ids", e);
+		if (!is_wanted(t, i) || !sock_is_placed(image_file(im, i)) ||
+		    image_sock(im, i)->tcp_state != TCP_LISTEN || is_listened_to(t, i))
+			continue;
+		pid_t pid = image_sock(im, i)->creds.pid;
+		int r = pid && image_find_pid(im, pid) == IMAGE_NONE ? listen_as_gone(t, i) : -EEXIST;
+		if (r == -EEXIST)
+			return kind_refuse_file(&t->look, i, "the process that listens closed it or "
+							     "changed its ids, or its number is in use",
+						e);
+		if (r)
+			return err_set(e, -r, "listen again: %s", strerror(-r));
 	}
 	return 0;
 }

@@ -64,7 +64,7 @@ struct rehome {
 /* Whether anything of a process moves; fills r, r->files is empty yet. */
 bool rehome_wanted(const struct take *t, int proc, struct rehome *r);
 
-/* After all were asked: can every socket that moves be what it was? Refuse. */
+/* After all were asked: make every socket that moves listen that no process can; or refuse. */
 must_check int rehome_check(struct take *t, struct err *e);
 
 /* Send the files, and write the program that receives them. */

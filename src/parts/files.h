@@ -54,7 +54,7 @@ struct files_open {
 	const struct vec *wanted; /* bool, one per image.files; NULL: all */
 	int pid1_pidfd;		/* has made the sockets: sockets.h */
 	unsigned int born;	/* ... at descriptors from here on */
-	int pidns_fd;		/* borrowed: of PID 1; wanted == NULL only */
+	int pidns_fd;		/* borrowed: of PID 1 */
 	int netns_fd;		/* borrowed: to make sockets in */
 	struct vec fds;		/* int, one per image.files; -1: none */
 	struct vec ends;	/* int, one per image.files: the closed other end of a

@@ -242,13 +242,18 @@ int sock_call(struct files_open *o, int file)
 	return s->role == SOCK_CALLED && s->peer == IMAGE_NONE ? call_in(o, file) : 0;
 }
 
-int sock_listen(struct files_open *o, int file)
+int sock_listen_as(struct files_open *o, int file)
 {
 	const struct image_sock *s = image_sock(o->image, file);
 	const struct step listen = { *kind_fd(o, file), NULL, s->backlog };
-	/* a live one's own process does it: checkpoint/rehome.c */
-	return s->tcp_state != TCP_LISTEN || o->wanted ?
-		       0 : run_as(o, &s->creds, -1, run_listen, &listen);
+	return run_as(o, &s->creds, -1, run_listen, &listen);
+}
+
+/* Who listens to a live one is known later: checkpoint/rehome.c. */
+int sock_listen(struct files_open *o, int file)
+{
+	const struct image_sock *s = image_sock(o->image, file);
+	return s->tcp_state != TCP_LISTEN || o->wanted ? 0 : sock_listen_as(o, file);
 }
 
 /* All that wait at this listener, in their order. */

@@ -81,21 +81,35 @@ static const char *check_place(const struct look *l, const char *path, const str
 	return NULL;
 }
 
+static bool is_abstract(const struct sys_sockname *name)
+{
+	return sock_is_named(name) && !is_path(name);
+}
+
+/* Of a network of others: its abstract names are theirs, too; who may make sockets in it? */
+static int check_network(const struct kind_look *at, const struct image_sock *s, struct err *e)
+{
+	if (is_abstract(&s->name) || is_abstract(&s->peer_name))
+		return kind_refuse(at, "an abstract unix socket of a network that is not the "
+				       "sandbox's own", e);
+	if (!sock_is_named(&s->name) && !sock_is_named(&s->peer_name))
+		return 0;
+	scoped_fd int netns = sys_sock_netns(s->fd);
+	return netns >= 0 ? 0 : look_refuse(e, at->p, at->fd->fd, "the network of a unix socket "
+					    "(%s): %s", at->link, strerror(-netns));
+}
+
 int sock_name_look(const struct kind_look *at, struct image_sock *s, struct err *e)
 {
 	const struct look *l = at->l;
-	if (!sock_is_named(&s->name))
-		return 0;
-	if (!is_path(&s->name))
-		return l->shares_net ? kind_refuse(at, "an abstract unix socket of a network that is "
-						       "not the sandbox's own", e) : 0;
-	if (s->connected && s->type != SOCK_DGRAM)
-		return 0;
+	int r = l->shares_net ? check_network(at, s, e) : 0;
+	if (r || !is_path(&s->name) || (s->connected && s->type != SOCK_DGRAM))
+		return r;
 	scoped_fd int fd = sys_sock_file(s->fd);
 	char name[32], link[4096];
 	struct procfs_fd st;
 	snprintf(name, sizeof(name), "fd/%d", fd);
-	int r = fd < 0 ? fd : procfs_link(l->procfs, getpid(), name, &st, link, sizeof(link));
+	r = fd < 0 ? fd : procfs_link(l->procfs, getpid(), name, &st, link, sizeof(link));
 	if (r < 0)
 		return look_refuse(e, at->p, at->fd->fd, "the file of a unix socket (%s): %s",
 				   at->link, strerror(-r));

@@ -155,6 +155,8 @@ must_check int sock_extra(const struct files_open *o, const struct image_sock *s
 must_check int sock_call(struct files_open *o, int file);
 must_check int sock_wait(struct files_open *o, int file);
 must_check int sock_listen(struct files_open *o, int file);
+/* As the process that did it, whose number must be free. */
+must_check int sock_listen_as(struct files_open *o, int file);
 
 /* Names of unix sockets. (sock_name.c) */
 bool sock_is_named(const struct sys_sockname *name);

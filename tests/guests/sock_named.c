@@ -49,7 +49,7 @@ static void make_place(void)
 
 static void remove_place(void)
 {
-	static const char *const names[] = {"renamed", "own", "early", "box", "sender", "a", "b", "closed"};
+	static const char *const names[] = {"renamed", "own", "left", "early", "box", "sender", "a", "b", "closed"};
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
 		unlink(name_of(names[i]).at.sun_path);
 	guest_sys(rmdir(place));
@@ -226,6 +226,23 @@ static pid_t dead_calls(const char *text, int listener, int *in)
 	return pid;
 }
 
+/* A child listens and ends; the socket stays ours. */
+static pid_t child_listens(const char *text, int *fd)
+{
+	int status;
+	*fd = (int)guest_sys(socket(AF_UNIX, SOCK_STREAM, 0));
+	pid_t pid = (pid_t)guest_sys(fork());
+	if (pid == 0) {
+		struct name n = name_of(text);
+		guest_sys(bind(*fd, (struct sockaddr *)&n.at, n.len));
+		guest_sys(listen(*fd, 4));
+		_exit(0);
+	}
+	guest_eq(waitpid(pid, &status, 0), pid);
+	guest_eq(status, 0);
+	return pid;
+}
+
 static void check_file(const char *text, const struct stat *was)
 {
 	struct stat st;
@@ -281,6 +298,8 @@ int main(int argc, char **argv)
 	} else {
 		close(off_name);
 	}
+	int left_listener;
+	pid_t left_pid = child_listens("left", &left_listener);
 	int early = bound(SOCK_STREAM, "early");
 
 	/* on a disk only one that is not in use */
@@ -390,6 +409,9 @@ int main(int argc, char **argv)
 		guest_eq(option(off_name, SO_ACCEPTCONN), 1);
 		guest_sys(unlink(name_of("stream").at.sun_path));
 	}
+	int to_left = calling(SOCK_STREAM, "left");
+	check_creds(to_left, left_pid);
+	guest_sys(accept(left_listener, NULL, NULL));
 	check_name(early, false, "early");
 	guest_sys(listen(early, 5));
 	check_listener(early, SOCK_STREAM, "early");
