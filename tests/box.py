@@ -11,7 +11,7 @@ from typing import Any
 from keeper import SLOW, Keeper, Tool, keeper_pid
 
 WORK = "/w"     # where things happen in every sandbox
-REMOVE_S = 10
+REMOVE_S = 60       # a keeper may be syncing what others wrote, too
 
 
 class Failed(Exception):
