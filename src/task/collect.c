@@ -10,7 +10,9 @@
  *
  * A parent in vfork() cannot be stopped before its child execs or exits. If
  * we hold the child, we let just it run on until the parent is awake, then
- * stop it again; all others stay stopped meanwhile.
+ * stop it again; all others stay stopped meanwhile. A child that sleeps may
+ * wait for one of them: soon all are let go and it is tried again. One that
+ * works, or waits for a CPU, is on its way.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -27,6 +29,7 @@ enum {
 	LOOK_NS = 300000,	/* wait before asking why it does not stop */
 	ROUNDS_MAX = 16,	/* over the threads of one process */
 	STOP_NS = 2000000000,	/* runnable, but starved of CPU that long */
+	WORK_NS = 3000000,	/* how often it is asked whether it still works */
 };
 
 int collect_ns_pid(struct collect *c, pid_t pid, pid_t tid)
@@ -225,7 +228,20 @@ static void free_proc(struct frozen *f, struct frozen_proc *p)
 	cleanup_fd(&p->pidfd);
 }
 
-/* Forget what ended; parents of the others are known again next pass. */
+/* Its children have another parent now: the next pass will see which. */
+static void remove_proc(struct frozen *f, size_t i)
+{
+	free_proc(f, frozen_proc(f, i));
+	vec_remove(&f->procs, i);
+	vec_each(struct frozen_proc, p, &f->procs) {
+		if (p->parent == (int)i)
+			p->parent = -1;
+		else if (p->parent > (int)i)
+			p->parent--;
+	}
+}
+
+/* Forget what ended. */
 static void drop_gone(struct collect *c)
 {
 	struct frozen *f = c->frozen;
@@ -237,8 +253,7 @@ static void drop_gone(struct collect *c)
 		/* it changed its parent just then: the next pass will see it */
 		if (p->threads.n)
 			continue;
-		free_proc(f, p);
-		vec_remove(&f->procs, i);
+		remove_proc(f, i);
 	}
 }
 
@@ -447,18 +462,52 @@ static int run_vfork_children(struct collect *c, const struct frozen_proc *p)
 	return n;
 }
 
+/* Is the busy thread awake but not stopped yet, or does a child of it work? */
+static bool is_on_its_way(struct collect *c, const struct frozen_proc *p,
+			  const struct frozen_thread *t)
+{
+	if (thread_state(c, p->pid, t->tid) == 'R')
+		return true;
+	vec_each(struct frozen_proc, child, &c->frozen->procs) {
+		if (child->parent < 0 || !child->threads.n || child->zombie ||
+		    frozen_proc(c->frozen, (size_t)child->parent) != p)
+			continue;
+		if (!frozen_thread(child, 0)->stopped &&
+		    thread_state(c, child->pid, child->pid) == 'R')
+			return true;
+	}
+	return false;
+}
+
 /* Wait until the busy thread is awake, and so stops. 0, or -ETIMEDOUT. */
 static int wait_awake(struct collect *c, struct frozen_proc *p,
 		      struct frozen_thread *t)
 {
 	struct sys_stop stop;
-	int r = sys_wait_stop(&c->frozen->waiter, t->tid,
-			      clock_now_ns() + c->busy_ns, &stop);
+	uint64_t wait_ns = c->busy_ns;
+	int r;
+	for (;;) {
+		r = sys_wait_stop(&c->frozen->waiter, t->tid,
+				  clock_now_ns() + wait_ns, &stop);
+		if (r != -ETIMEDOUT || c->worked_ns >= STOP_NS || !is_on_its_way(c, p, t))
+			break;
+		wait_ns = WORK_NS;
+		c->worked_ns += wait_ns;
+	}
 	if (r == 0 && stop.kind != SYS_STOP_EXITED)
 		note_stop(t, &stop);
 	else if (r == 0 || r == -ECHILD)
 		drop_thread(c->frozen, p, (size_t)(t - frozen_thread(p, 0)));
 	return r == -ETIMEDOUT ? r : 0;
+}
+
+/* What it sleeps in, as long as it does: a refusal says so. */
+static void note_call(struct collect *c)
+{
+	struct procfs_syscall call = { .nr = -1 };
+	int r = procfs_syscall(&c->freezer->proc, c->busy_pid, c->busy_tid, &call);
+	c->busy_in_vfork = r == 0 && (call.nr == SYS_vfork || call.nr == SYS_clone ||
+				      call.nr == SYS_clone3);
 }
 
 /* Get the busy thread out of its sleep, if its child or time can. */
@@ -473,6 +522,8 @@ static int resolve_busy(struct collect *c, struct err *e)
 		return 0;
 	run_vfork_children(c, p);
 	int r = wait_awake(c, p, t);
+	if (r == -ETIMEDOUT)
+		note_call(c);
 	/* the children that ran on: stop them again */
 	for (size_t k = 0; k < c->frozen->procs.n; k++) {
 		struct frozen_proc *child = frozen_proc(c->frozen, k);

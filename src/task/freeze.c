@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -384,11 +383,7 @@ static int open_namespace(struct collect *c, struct err *e)
 
 static int refuse_busy(struct collect *c, struct err *e)
 {
-	struct procfs_syscall sys = { .nr = -1 };
-	int r = procfs_syscall(&c->freezer->proc, c->busy_pid, c->busy_tid,
-			       &sys);
-	bool vforks = r == 0 && (sys.nr == SYS_vfork || sys.nr == SYS_clone ||
-				 sys.nr == SYS_clone3);
+	bool vforks = c->busy_in_vfork;
 	collect_refuse(c, c->busy_pid, EBUSY,
 		       vforks ? "waits in vfork for a child that neither "
 				"executes a program nor ends" :

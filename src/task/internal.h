@@ -40,6 +40,8 @@ struct collect {
 	bool new;		/* this pass found or lost something */
 	pid_t busy_pid;		/* what could not be stopped, 0: all could */
 	pid_t busy_tid;
+	bool busy_in_vfork;	/* .. in time, and what it slept in */
+	uint64_t worked_ns;	/* waited for children of vfork at work, in all */
 };
 
 /*

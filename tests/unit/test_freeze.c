@@ -753,6 +753,41 @@ TEST_BOTH(a_vfork_that_does_not_end_is_refused_by_name)
 	pidns_end(pid1);
 }
 
+static void busy_vfork(struct board *b)
+{
+	pid_t pid = vfork();
+	if (pid == 0) {
+		b->count[0] = 1;
+		uint64_t end_ns = clock_now_ns() + 300000000;
+		while (clock_now_ns() < end_ns)
+			;
+		_exit(0);
+	}
+	waitpid(pid, NULL, 0);
+	for (;;)
+		b->count[1]++;
+}
+
+static void start_busy_vfork(struct board *b)
+{
+	guest(busy_vfork, b);
+}
+
+/* What a child at work on its exec is, where many want the processors. */
+TEST_BOTH(a_vfork_is_waited_for_while_its_child_works)
+{
+	struct board *b = board_new();
+	pid_t pid1 = pidns_start(start_busy_vfork, b);
+	struct freezer *z = new_freezer();
+	freezer_set_limits(z, (struct freeze_limits){ 100, 0 });
+	board_await(&b->count[0], 1);
+	thaw(freeze_now(z, pid1));
+	board_await(&b->count[1], 1000);
+	t_eq(freezer_settle(z), 0);
+	freezer_free(z);
+	pidns_end(pid1);
+}
+
 /* --- what is refused --- */
 
 static void traced_guest(struct board *b)
