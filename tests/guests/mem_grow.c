@@ -39,7 +39,8 @@ int main(int argc, char **argv)
 	char *only_read = map(fd, PROT_READ), *writable = map(fd, PROT_READ | PROT_WRITE);
 	char *second = map(fd, PROT_READ);
 	pid_t child = (pid_t)guest_sys(fork());
-	guest_ready();
+	if (child)
+		guest_ready();
 	guest_wait_go();
 	if (child == 0) {
 		while (*(volatile uint64_t *)second != 18)
