@@ -9,7 +9,6 @@ must end as if nothing had happened. Prints TAP.
 from __future__ import annotations
 
 import argparse
-import fnmatch
 import importlib
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "system"), str(HERE.parent)]
 
-from ground import Ground, Test, run_tests  # noqa: E402  (the path is made above)
+from ground import Ground, Test, run_chosen  # noqa: E402  (the path is made above)
 from program import PROGRAMS, Program, Rounds, trial  # noqa: E402
 
 MODULES = ["scripts", "databases", "tools", "servers", "editors"]
@@ -44,13 +43,7 @@ def main() -> int:
         importlib.import_module(module)
     rounds = Rounds(20, 20, 4) if args.all else Rounds(3, 3, 1)
     programs = [p for p in PROGRAMS if args.all or args.patterns or not p.slow]
-    tests = [as_test(program, rounds) for program in programs]
-    tests = [t for t in tests if not args.patterns or
-             any(fnmatch.fnmatch(t.__name__, p) for p in args.patterns)]
-    if args.list:
-        print("\n".join(t.__name__ for t in tests))
-        return 0
-    return run_tests(tests, args.build.resolve())
+    return run_chosen([as_test(program, rounds) for program in programs], args)
 
 
 if __name__ == "__main__":

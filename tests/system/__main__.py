@@ -9,7 +9,6 @@ leaves a process or a sandbox behind. Prints TAP.
 from __future__ import annotations
 
 import argparse
-import fnmatch
 import importlib
 import os
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from ground import TESTS, run_tests  # noqa: E402  (the path is made above)
+from ground import TESTS, run_chosen  # noqa: E402  (the path is made above)
 
 MODULES = ["commands", "trees", "input", "hostile", "siege", "ends", "misuse", "leaks", "faults",
            "chains", "terminals", "lost", "mappings", "queues"]
@@ -35,12 +34,7 @@ def main() -> int:
         os.environ["MULLIGAN_TEST_ALL"] = "1"
     for module in MODULES:
         importlib.import_module(module)
-    tests = [t for t in TESTS if not args.patterns or
-             any(fnmatch.fnmatch(t.__name__, p) for p in args.patterns)]
-    if args.list:
-        print("\n".join(t.__name__ for t in tests))
-        return 0
-    return run_tests(tests, args.build.resolve())
+    return run_chosen(TESTS, args)
 
 
 if __name__ == "__main__":

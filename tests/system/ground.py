@@ -7,6 +7,8 @@ directory, no layer that gc would not remove.
 
 from __future__ import annotations
 
+import argparse
+import fnmatch
 import json
 import os
 import shutil
@@ -182,3 +184,13 @@ def run_tests(tests: list[Test], build: Path) -> int:
         finally:
             ground.close()
     return 1 if failed else 0
+
+
+def run_chosen(tests: list[Test], args: argparse.Namespace) -> int:
+    """Run, or with --list print, those whose name matches args.patterns."""
+    chosen = [t for t in tests if not args.patterns or
+              any(fnmatch.fnmatch(t.__name__, p) for p in args.patterns)]
+    if args.list:
+        print("\n".join(t.__name__ for t in chosen))
+        return 0
+    return run_tests(chosen, args.build.resolve())
