@@ -12,6 +12,7 @@ import tempfile
 import termios
 import time
 
+from box import Failed
 from ground import Ground, check, equal, test
 
 WAIT_S = 20
@@ -57,9 +58,16 @@ class Terminal:
                     os.read(self.fd, 65536)
             except OSError:
                 break
-        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        pid = status = 0
+        while not pid:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if not pid and time.monotonic() > end:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                raise Failed(f"the client has not ended within {WAIT_S} s")
+            time.sleep(0.01)
         os.close(self.fd)
-        return code
+        return os.waitstatus_to_exitcode(status)
 
 
 def plain_shell(g: Ground) -> Terminal:
@@ -120,12 +128,15 @@ def keys_and_the_size_work_after_a_rollback(g: Ground) -> None:
     shell.until("<p>")
     equal(g.tool.run("rollback", "one").returncode, 0)
     shell.resize(31, 77)
-    time.sleep(0.2)
-    shell.type("stty size\n")
-    check("31 77\r\n" in shell.until("<p>"))
+    end = time.monotonic() + WAIT_S     # the client passes it on in its own time
+    size = ""
+    while "31 77\r\n" not in size and time.monotonic() < end:
+        shell.type("stty size\n")
+        size = shell.until("<p>")
+    check("31 77\r\n" in size, size)
     shell.type("sleep 1000\n")
     shell.until("sleep 1000\r\n")
-    time.sleep(0.2)
+    g.boxes[0].shell("for i in $(seq 1000); do pgrep -x sleep && exit 0; sleep 0.01; done; exit 1")
     shell.type("\x03")
     shell.until("^C")
     shell.until("<p>")
@@ -195,7 +206,8 @@ def a_stopped_job_is_told_once_and_stays_stopped_by_its_key(g: Ground) -> None:
         check("(signal)" not in seen, seen)
         state = g.tool.run("exec", "one", "--", "ps", "-C", "sh", "-o", "state=")
         equal(state.stdout.strip(), "T", repr(state))
-    shell.type("kill -9 %1; wait; echo ki''lled\n")
+    # bash does not end while it has not heard of the job's end
+    shell.type("kill -9 %1; while jobs %1; do sleep 0.05; done 2>/dev/null; echo ki''lled\n")
     shell.until("killed\r\n")
     shell.type("exit 5\n")
     equal(shell.end(), 5)
