@@ -157,8 +157,11 @@ int host_digest(uint64_t *digest, struct err *e)
 		struct stat st;
 		char path[64];
 		snprintf(path, sizeof(path), "/%s", package_file[i]);
-		if (sys_fstatat(AT_FDCWD, path, &st, 0))
+		r = sys_fstatat(AT_FDCWD, path, &st, 0);
+		if (r == -ENOENT || r == -ENOTDIR || r == -EACCES)
 			continue; /* another distribution's */
+		if (r)
+			return fail(e, r, path);
 		uint64_t file[] = {i, (uint64_t)st.st_size, (uint64_t)st.st_mtim.tv_sec};
 		mix(&d, file, sizeof(file));
 	}

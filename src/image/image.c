@@ -89,12 +89,16 @@ static int add_host_dirs(struct image *image, struct err *e)
 		return err_set(e, -r, "cannot read this machine's mounts: %s", strerror(-r));
 	for (size_t i = 0; r == 0 && i < sizeof(path) / sizeof(path[0]); i++) {
 		struct stat st;
-		if (sys_fstatat(AT_FDCWD, path[i], &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-		    S_ISDIR(st.st_mode))
-			r = add_host_dir(image, &lines, path[i]);
+		r = sys_fstatat(AT_FDCWD, path[i], &st, AT_SYMLINK_NOFOLLOW);
+		if (r && r != -ENOENT)
+			err_set(e, -r, "look at this machine's '%s': %s", path[i], strerror(-r));
+		else if (r || !S_ISDIR(st.st_mode))
+			r = 0;
+		else if (add_host_dir(image, &lines, path[i]))
+			r = no_memory(e);
 	}
 	mount_lines_deinit(&lines);
-	return r ? no_memory(e) : 0;
+	return r;
 }
 
 /* Take the base that is there: 0, -ENOENT. */
@@ -183,19 +187,22 @@ static int make_base(struct store *s, const char *name, const struct image *imag
 	return r ? r : make_part(s, name, image, false, e);
 }
 
-char *image_skin(const char *root, const char *target)
+int image_skin(const char *root, const char *target, char **out)
 {
 	const char *base = strrchr(root, '/');
-	char *path;
 	struct stat st;
+	*out = NULL;
 	/* Only of a base that was made here. */
-	if (!base || base - root < 6 || strncmp(base - 6, "/bases/host-", 12) ||
-	    asprintf(&path, "%s.skin%s", root, target) < 0)
-		return NULL;
-	if (sys_fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
-		return path;
-	free(path);
-	return NULL;
+	if (!base || base - root < 6 || strncmp(base - 6, "/bases/host-", 12))
+		return 0;
+	char *text;
+	if (asprintf(&text, "%s.skin%s", root, target) < 0)
+		return -ENOMEM;
+	scoped_free char *path = text;
+	int r = sys_fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW);
+	if (r == 0 && S_ISDIR(st.st_mode))
+		*out = take_ptr(path);
+	return r == -ENOENT || r == -ENOTDIR ? 0 : r;
 }
 
 static int open_host(struct store *s, const char *name, bool make, struct image *image,

@@ -47,7 +47,7 @@ void image_close(struct image *image);
  * In a user namespace the machine's directories belong to nobody it knows, and
  * even its root may not write in them. A skin is a tree of empty directories
  * of ours that lies over such a volume, so that files can be made, replaced
- * and removed in them. The path of the skin for a volume's target over the
- * base `root`, malloced; NULL: there is none.
+ * and removed in them. *out is the path of the skin for a volume's target over
+ * the base `root`, malloced; NULL: there is none.
  */
-char *image_skin(const char *root, const char *target);
+must_check int image_skin(const char *root, const char *target, char **out);

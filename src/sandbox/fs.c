@@ -295,10 +295,14 @@ static int take_layers(struct fs_mount *m, const struct fs_snapshot *snapshot, s
 int fs_open_skin(const char *root, const char *target, int *fd)
 {
 	*fd = -1;
-	scoped_free char *path = strcmp(target, "/") ? image_skin(root, target) : NULL;
-	int r = path ? sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0) : 0;
-	if (path && r >= 0)
-		*fd = r;
+	scoped_free char *path = NULL;
+	int r = strcmp(target, "/") ? image_skin(root, target, &path) : 0;
+	if (r || !path)
+		return r;
+	*fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
+	r = *fd;
+	if (r < 0)
+		*fd = -1;
 	return r < 0 ? r : 0;
 }
 

@@ -37,20 +37,35 @@ static int no_memory(struct err *e)
 	return err_set(e, ENOMEM, "out of memory");
 }
 
+/* 1, 0 where this kernel has no such entry, or -errno. */
+static int look_at(const char *path, int flags, struct stat *st, struct err *e)
+{
+	int r = sys_fstatat(AT_FDCWD, path, st, flags);
+	if (r == 0 || r == -ENOENT)
+		return r == 0;
+	return err_set(e, -r, "look at '%s', which is to be protected: %s", path, strerror(-r));
+}
+
 /* /proc and /sys have the same entries in every namespace of this kernel. */
 static int plan_masks(struct mounts *m, struct err *e)
 {
 	struct stat st;
 	for (size_t i = 0; i < sizeof(masked) / sizeof(*masked); i++) {
-		if (sys_fstatat(AT_FDCWD, masked[i], &st, AT_SYMLINK_NOFOLLOW))
-			continue; /* not in this kernel */
+		int r = look_at(masked[i], AT_SYMLINK_NOFOLLOW, &st, e);
+		if (r < 0)
+			return r;
+		if (!r)
+			continue;
 		struct mask *mask = vec_add(&m->masks);
 		if (!mask)
 			return no_memory(e);
 		*mask = (struct mask){masked[i], S_ISDIR(st.st_mode)};
 	}
 	for (size_t i = 0; i < sizeof(unwritable) / sizeof(*unwritable); i++) {
-		if (sys_fstatat(AT_FDCWD, unwritable[i], &st, 0))
+		int r = look_at(unwritable[i], 0, &st, e);
+		if (r < 0)
+			return r;
+		if (!r)
 			continue;
 		const char **path = vec_add(&m->read_only);
 		if (!path)

@@ -69,15 +69,18 @@ static uint64_t count_of(const json_t *from, const char *key)
 	return n < 0 ? 0 : (uint64_t)n;
 }
 
-/* What cannot be read says nothing: the family is not known then. */
-static void record_read(int dir_fd, struct record *r)
+/* What is not there, or makes no sense, says nothing: the family is not known then. */
+static int record_read(int dir_fd, struct record *r)
 {
 	scoped_free char *text = NULL;
-	if (sys_read_file(dir_fd, "record.json", RECORD_MAX_BYTES, &text))
-		return;
+	int wrong = sys_read_file(dir_fd, "record.json", RECORD_MAX_BYTES, &text);
+	if (wrong == -EIO || wrong == -ENOMEM || wrong == -EMFILE || wrong == -ENFILE)
+		return wrong;
+	if (wrong)
+		return 0;
 	scoped(scoped_json) json_t *json = json_loads(text, 0, NULL);
 	if (count_of(json, "version") != RECORD_VERSION)
-		return;
+		return 0;
 	const char *base = json_string_value(json_object_get(json, "base"));
 	copy_id(r->id, json, "id");
 	copy_id(r->family, json, "family");
@@ -86,6 +89,7 @@ static void record_read(int dir_fd, struct record *r)
 	r->owned = json_is_true(json_object_get(json, "owned"));
 	r->expires_ns = count_of(json, "expires_ns");
 	r->idle_timeout_ns = count_of(json, "idle_timeout_ns");
+	return 0;
 }
 
 /* The lists */
@@ -113,8 +117,10 @@ static int read_entry(struct store *s, const char *name, struct record *out)
 		return r;
 	*out = (struct record){.state = r ? RECORD_LIVING : RECORD_LEFT_OVER};
 	snprintf(out->name, sizeof(out->name), "%s", name);
-	record_read(dir, out);
-	return 1;
+	r = record_read(dir, out);
+	if (r)
+		record_deinit(out);
+	return r ? r : 1;
 }
 
 static bool of_family(const struct record *r, const char *family)

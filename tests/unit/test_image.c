@@ -184,6 +184,37 @@ TEST(host_programs_run_over_the_skeleton, .timeout_s = 60)
 	fsbox_each(run_host);
 }
 
+/* A directory that cannot be looked at is not one that is not there. */
+static void fail_looks(struct fsbox *b)
+{
+	struct image image;
+	struct err e = ERR_INIT;
+	t_ok_e(image_open_host(b->store, &image, &e), &e);	/* makes the base */
+	size_t mounts = image.mounts.n;
+	image_close(&image);
+	t_assert(mounts >= 1);
+	sys_fault_arm_only("fstatat", 1u << 30, EIO);
+	t_ok_e(image_open_host(b->store, &image, &e), &e);
+	unsigned last = (unsigned)sys_fault_count();
+	image_close(&image);
+	unsigned failed = 0;
+	for (unsigned n = last > 40 ? last - 40 : 1; n <= last; n++) {
+		sys_fault_arm_only("fstatat", n, EIO);
+		int r = image_open_host(b->store, &image, &e);
+		sys_fault_arm(0, 0);
+		failed += r != 0;
+		if (r)
+			continue;
+		t_eq(image.mounts.n, mounts);
+		image_close(&image);
+	}
+	t_assert(failed >= 9);	/* the top-level names */
+}
+TEST(no_directory_of_the_machine_is_left_out, .timeout_s = 120)
+{
+	fsbox_small(fail_looks, "100m");
+}
+
 static void sweep(struct fsbox *b)
 {
 	struct image image;
