@@ -4,6 +4,7 @@
  * Kinds: abstract, path (on the disk of the sandbox), shm.
  */
 #include "guest.h"
+#include "peer.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -91,24 +92,6 @@ static void check_name(int fd, bool peer, const char *text)
 	guest_sys((peer ? getpeername : getsockname)(fd, (struct sockaddr *)&have.at, &have.len));
 	guest_eq(have.len, want.len);
 	guest_check(memcmp(&have.at, &want.at, want.len) == 0);
-}
-
-static void check_creds(int fd, pid_t pid)
-{
-	struct ucred c;
-	socklen_t len = sizeof(c);
-	guest_sys(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &len));
-	guest_eq(c.pid, pid);
-	guest_eq(c.uid, getuid());
-	guest_eq(c.gid, getgid());
-}
-
-static int option(int fd, int name)
-{
-	int value = -1;
-	socklen_t len = sizeof(value);
-	guest_sys(getsockopt(fd, SOL_SOCKET, name, &value, &len));
-	return value;
 }
 
 static void expect(int fd, const char *text)

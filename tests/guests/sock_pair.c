@@ -3,6 +3,7 @@
  * shared by a child, half closed, their other end gone, with options.
  */
 #include "guest.h"
+#include "peer.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -45,14 +46,6 @@ static void expect_empty(int fd)
 	guest_eq(errno, EAGAIN);
 }
 
-static int option(int fd, int name)
-{
-	int value = -1;
-	socklen_t len = sizeof(value);
-	guest_sys(getsockopt(fd, SOL_SOCKET, name, &value, &len));
-	return value;
-}
-
 /* Options that not every kernel has: -1 there. */
 static const struct {
 	int name, value;
@@ -68,16 +61,6 @@ static int may_know(int fd, int name)
 	int value = -1;
 	socklen_t len = sizeof(value);
 	return getsockopt(fd, SOL_SOCKET, name, &value, &len) ? -1 : value;
-}
-
-static void check_creds(int fd, pid_t pid)
-{
-	struct ucred c;
-	socklen_t len = sizeof(c);
-	guest_sys(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &len));
-	guest_eq(c.pid, pid);
-	guest_eq(c.uid, getuid());
-	guest_eq(c.gid, getgid());
 }
 
 int main(int argc, char **argv)
