@@ -38,10 +38,15 @@ static bool base_named(const struct vec *manifests, const char *name)
 	return false;
 }
 
-/* Move what nobody holds to the trash: 1, 0 when it is held. */
+/*
+ * Move what nobody holds to the trash: 1, 0 when it is held, or gone: who
+ * holds a layer may remove it (layer_discard) without the store lock.
+ */
 static int put_aside(struct store *s, int dir_fd, const char *name)
 {
 	scoped_fd int fd = sys_openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (fd == -ENOENT)
+		return 0;
 	if (fd < 0 && fd != -ENOTDIR && fd != -ELOOP)
 		return fd;
 	int r = fd < 0 ? 0 : sys_flock(fd, LOCK_EX | LOCK_NB);
@@ -53,6 +58,8 @@ static int put_aside(struct store *s, int dir_fd, const char *name)
 	r = store_new_id(away, NULL);
 	if (r == 0)
 		r = sys_renameat2(dir_fd, name, store_trash_fd(s), away, 0);
+	if (r == -ENOENT)
+		return 0;
 	return r ? r : 1;
 }
 
@@ -108,8 +115,7 @@ static int collect_base(struct collect *c, const char *name)
 	c->result->bases++;
 	char skin[256];
 	snprintf(skin, sizeof(skin), "%s.skin", name);
-	r = put_aside(c->store, store_bases_fd(c->store), skin);
-	return r == -ENOENT ? 0 : r;
+	return put_aside(c->store, store_bases_fd(c->store), skin);
 }
 
 /* Manifests are renamed into place: what begins with a dot never was. */

@@ -324,7 +324,8 @@ def forks_merge_and_collect_when_the_first_is_killed(g: Ground) -> None:
                 record = look(twin, 100 * k + step)
                 past[twin.name].append((twin.checkpoint(), record))
             if step % 4 == 3:
-                equal(g.tool.run("gc").returncode, 0, "gc")
+                done = g.tool.run("gc")
+                equal(done.returncode, 0, f"gc: {done.stderr}")
         check("one" not in g.runtime_names(), f"{stage}: it was not killed")
         for twin in twins:
             merges = twin.keeper.call("inspect")["merges"]

@@ -1,12 +1,15 @@
 /* The state directory and its layers: who may, who holds, what is collected. */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <linux/fs.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "fsbox.h"
 #include "harness/harness.h"
 #include "store/layer.h"
@@ -136,19 +139,23 @@ static void hold(struct fsbox *b)
 	/* Held by another process: as good as here. */
 	char live_id[STORE_ID_BYTES];
 	memcpy(live_id, live->id, sizeof(live_id));
-	int go[2];
+	int go[2], held[2];
+	char c;
 	t_sys(pipe2(go, O_CLOEXEC));
+	t_sys(pipe2(held, O_CLOEXEC));
 	pid_t pid = t_fork();
 	if (pid == 0) {
-		char c;
 		close(go[1]);
 		t_ok_e(layer_open(b->store, live_id, &again, &e), &e);
 		layer_unref(live);
+		t_eq(write(held[1], "", 1), 1);
 		_exit(read(go[0], &c, 1) != 0);
 	}
 	close(go[0]);
 	layer_unref(live);
-	t_sleep_ms(50);
+	t_eq(read(held[0], &c, 1), 1);
+	close(held[0]);
+	close(held[1]);
 	t_ok_e(store_gc(b->store, &gc, &e), &e);
 	t_eq(gc.layers, 0);
 	close(go[1]);
@@ -217,6 +224,78 @@ static void mess(struct fsbox *b)
 TEST(gc_removes_what_a_hostile_guest_left, .timeout_s = 120)
 {
 	fsbox_each(mess);
+}
+
+/* Keepers that live make layers and give them up while gc looks at them. */
+static void come_and_go(struct fsbox *b)
+{
+	struct layer *l;
+	struct err e = ERR_INIT;
+	struct store_gc gc;
+	pid_t pid = t_fork();
+	while (pid == 0) {
+		t_ok_e(layer_new(b->store, &l, &e), &e);
+		layer_discard(b->store, l);
+	}
+	for (int i = 0; i < 500; i++)
+		t_ok_e(store_gc(b->store, &gc, &e), &e);
+	t_sys(kill(pid, SIGKILL));
+	t_sys(waitpid(pid, NULL, 0));
+	t_ok_e(store_gc(b->store, &gc, &e), &e);
+	t_eq(count_entries(b, "layers"), 0);
+	t_eq(count_entries(b, "trash"), 0);
+}
+TEST(gc_goes_on_while_layers_come_and_go, .timeout_s = 60)
+{
+	fsbox_each(come_and_go);
+}
+
+/* Until the last moment of its life a killed guest writes. */
+static void __attribute__((noreturn)) write_on(int fd, int begun_fd)
+{
+	uint64_t end_ns = 0;
+	for (unsigned int n = 0; !end_ns || clock_now_ns() < end_ns; n++) {
+		char name[32], other[32];
+		snprintf(name, sizeof(name), "d%u", n % 7);
+		snprintf(other, sizeof(other), "e%u", n % 5);
+		mkdirat(fd, name, 0700);
+		int sub = openat(fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		close(openat(sub, other, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+		mkdirat(sub, "d", 0700);
+		renameat(fd, name, fd, other);
+		close(sub);
+		if (n == 20) {
+			t_eq(write(begun_fd, "", 1), 1);
+			end_ns = clock_now_ns() + 20 * 1000000;
+		}
+	}
+	_exit(0);
+}
+
+static void remove_written(struct fsbox *b)
+{
+	struct layer *l;
+	struct err e = ERR_INIT;
+	int begun[2];
+	char c;
+	t_sys(pipe2(begun, O_CLOEXEC));
+	for (int i = 0; i < 20; i++) {
+		t_ok_e(layer_new(b->store, &l, &e), &e);
+		pid_t pid = t_fork();
+		if (pid == 0)
+			write_on(l->fs_fd, begun[1]);
+		t_eq(read(begun[0], &c, 1), 1);
+		t_ok(tree_remove(l->dir_fd, "fs"));
+		t_eq(faccessat(l->dir_fd, "fs", F_OK, 0), -1);
+		t_join(pid);
+		layer_discard(b->store, l);
+	}
+	close(begun[0]);
+	close(begun[1]);
+}
+TEST(trees_are_removed_that_are_still_written, .timeout_s = 60)
+{
+	fsbox_each(remove_written);
 }
 
 static void discard(struct fsbox *b)
