@@ -10,8 +10,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/vec.h"
 #include "sys/file.h"
+
+enum { WRITTEN_MS = 5000 }; /* how long a killed guest may still write */
 
 /* Open a directory of the guest's, whatever mode it was given. */
 static int open_dir(int dir_fd, const char *name)
@@ -103,17 +106,30 @@ static int empty_dir(int fd, int top_fd, unsigned long *serial, bool *found)
 			continue;
 		if (fd != top_fd) {
 			r = hoist(fd, d->d_name, top_fd, serial);
-			continue;
+		} else {
+			scoped_fd int sub = open_dir(fd, d->d_name);
+			r = sub < 0 ? sub : empty_dir(sub, top_fd, serial, found);
+			if (r == 0)
+				r = remove_one(fd, d->d_name);
 		}
-		scoped_fd int sub = open_dir(fd, d->d_name);
-		r = sub < 0 ? sub : empty_dir(sub, top_fd, serial, found);
-		if (r == 0)
-			r = remove_one(fd, d->d_name);
 		/* The next pass over the top looks again. */
-		if (r == -ENOTEMPTY)
+		if (r == -ENOTEMPTY || r == -ENOENT || r == -ENOTDIR || r == -ELOOP)
 			r = 0;
 	}
 	return r;
+}
+
+/* Remove what is in top, and it; -ENOTEMPTY: somebody made more of it. */
+static int remove_top(int dir_fd, const char *name, int top_fd)
+{
+	unsigned long serial = 0;
+	bool found = true;
+	int r = 0;
+	while (r == 0 && found) {
+		found = false;
+		r = empty_dir(top_fd, top_fd, &serial, &found);
+	}
+	return r ? r : remove_one(dir_fd, name);
 }
 
 int tree_remove(int dir_fd, const char *name)
@@ -124,13 +140,11 @@ int tree_remove(int dir_fd, const char *name)
 	scoped_fd int top = open_dir(dir_fd, name);
 	if (top < 0)
 		return top == -ENOENT ? 0 : top;
-	unsigned long serial = 0;
-	bool found = true;
-	for (r = 0; r == 0 && found;) {
-		found = false;
-		r = empty_dir(top, top, &serial, &found);
-	}
-	return r ? r : remove_one(dir_fd, name);
+	uint64_t end_ns = clock_now_ns() + WRITTEN_MS * 1000000ull;
+	do
+		r = remove_top(dir_fd, name, top);
+	while (r == -ENOTEMPTY && clock_now_ns() < end_ns);
+	return r;
 }
 
 struct walk {

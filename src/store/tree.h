@@ -15,8 +15,10 @@
 
 /*
  * Remove `name` in dir_fd and all below it. Other mounts are not entered
- * (-EBUSY). Nothing there is not an error. Needs the credentials that own
- * the files: a rootless guest's are removed in its user namespace.
+ * (-EBUSY). Nothing there is not an error. A guest that was killed may still
+ * write in it until it is gone: -ENOTEMPTY after 5 s of that. Needs the
+ * credentials that own the files: a rootless guest's are removed in its user
+ * namespace.
  */
 must_check int tree_remove(int dir_fd, const char *name);
 
