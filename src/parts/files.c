@@ -10,6 +10,7 @@
  * its descriptors in place and closes the rest.
  */
 #include "parts/kind.h"
+#include "parts/named.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -84,11 +85,11 @@ static const char *why_not(const struct kind_look *at, const struct image_file *
 		return "what /proc tells of a process";
 	if (opened && (S_ISCHR(f->mode) || S_ISBLK(f->mode)))
 		return "a device";
-	if (opened && S_ISFIFO(f->mode))
+	if (opened && S_ISFIFO(f->mode) && !at->is_gone)
 		return "a FIFO on a file system outside the checkpoint";
 	if (opened && S_ISREG(f->mode) && !strncmp(at->link, "/memfd:", 7))
 		return "a memfd";
-	return at->fd->nlink == 0 ? "something that was deleted" : "a file of an unknown kind";
+	return at->is_gone ? "something that was deleted" : "a file of an unknown kind";
 }
 
 static int look_kind(const struct kind_look *at, struct image_file *f, struct err *e)
@@ -140,6 +141,15 @@ static int look_locks(const struct procfs_fdinfo *info, pid_t pid, struct image_
 	return 0;
 }
 
+static int refuse_name(const struct image_proc *p, const struct procfs_fd *fd, const char *link,
+		       int r, struct err *e)
+{
+	if (r != -ENOTSUP)
+		return look_refuse(e, p, fd->fd, "look for %s: %s", link, strerror(-r));
+	look_refuse(e, p, fd->fd, "its name was removed, and it had others (%s)", link);
+	return err_remedy(e, "let the process open it by another name, or end");
+}
+
 static int new_file(struct look *l, const struct image_proc *p, const struct frozen_proc *fp,
 		    const struct procfs_fd *fd, const char *link, struct err *e)
 {
@@ -163,13 +173,17 @@ static int new_file(struct look *l, const struct image_proc *p, const struct fro
 	const struct part_mount *m = files_find_mount(l, fd->mnt_id);
 	f->mount = m ? m->index : IMAGE_NONE;
 	int index = (int)l->image->files.n - 1;
-	const struct kind_look at = { l, p, fp, fd, link, &info, index };
+	scoped_free char *other = NULL;
+	r = named_is_gone(l, fd, link, &other);
+	if (r < 0)
+		return refuse_name(p, fd, link, r, e);
+	const struct kind_look at = { l, p, fp, fd, other ? other : link, &info, index, r };
 	if (f->flags & O_ASYNC)
 		return kind_refuse(&at, "a descriptor that sends signals (O_ASYNC)", e);
 	r = look_locks(&info, fp->ns_pid, f);
 	if (r == -EOPNOTSUPP)
 		return look_refuse(e, p, fd->fd, "a lease (%s)", link);
-	f->path = strdup(link);
+	f->path = strdup(at.link);
 	if (r || !f->path)
 		return err_set(e, ENOMEM, "out of memory");
 	r = look_kind(&at, f, e);
@@ -411,7 +425,11 @@ static int look_dir(struct look *l, struct image_proc *p, const struct frozen_pr
 	*file = IMAGE_NONE;
 	if (!strcmp(link, "/"))
 		return 0;
-	if (st.nlink == 0)
+	scoped_free char *other = NULL;
+	r = named_is_gone(l, &st, link, &other);
+	if (r < 0)
+		return look_refuse(e, p, -1, "look for its %s (%s): %s", name, link, strerror(-r));
+	if (r)
 		return look_refuse(e, p, -1, "its %s directory was deleted (%s)", name, link);
 	const struct part_mount *m = files_find_mount(l, st.mnt_id);
 	if (!m && !strncmp(link, "/proc/", 6) && isdigit((unsigned char)link[6]))

@@ -16,6 +16,7 @@ struct kind_look {
 	const char *link;	/* what /proc/PID/fd/N reads as */
 	const struct procfs_fdinfo *info; /* its texts last until /proc is read again */
 	int file;		/* index of its image_file */
+	bool is_gone;		/* no name leads to it: named.h */
 };
 
 struct file_kind {

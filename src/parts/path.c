@@ -39,7 +39,7 @@ static bool tells_of_a_process(const char *link)
 /* A name leads to it, and opening that has no effect of its own. */
 static bool is_named(const struct kind_look *at, const struct image_file *f)
 {
-	return at->link[0] == '/' && at->fd->nlink &&
+	return at->link[0] == '/' && !at->is_gone &&
 	       ((f->flags & O_PATH) || S_ISREG(f->mode) || S_ISDIR(f->mode));
 }
 

@@ -78,16 +78,17 @@ static int new_pipe(struct look *l, const struct image_file *f)
 	return (int)l->image->pipes.n - 1;
 }
 
+/* A FIFO that no name leads to is one, too: nobody else can meet it. */
 static bool is_pipe(const struct kind_look *at, const struct image_file *f)
 {
-	(void)f;
-	return !strncmp(at->link, "pipe:[", 6);
+	return !strncmp(at->link, "pipe:[", 6) ||
+	       (S_ISFIFO(f->mode) && at->is_gone && !(f->flags & O_PATH));
 }
 
 static bool is_fifo(const struct kind_look *at, const struct image_file *f)
 {
 	return !(f->flags & O_PATH) && S_ISFIFO(f->mode) && f->mount != IMAGE_NONE &&
-	       at->fd->nlink;
+	       !at->is_gone;
 }
 
 static int look_end(const struct kind_look *at, struct image_file *f, struct err *e)

@@ -64,7 +64,7 @@ int unlinked_copy(int from, int to)
 
 static bool is_unlinked(const struct kind_look *at, const struct image_file *f)
 {
-	return !(f->flags & O_PATH) && S_ISREG(f->mode) && at->fd->nlink == 0 &&
+	return !(f->flags & O_PATH) && S_ISREG(f->mode) && at->is_gone &&
 	       strncmp(at->link, "/memfd:", 7) != 0;
 }
 
