@@ -3,8 +3,8 @@
  *
  * After every reply the loop comes here when it has nothing else to do. The
  * order is that of what the next request needs: an overlay for a checkpoint,
- * a standby for a rollback, then the records of checkpoints, then shorter
- * stacks of layers, then the dead.
+ * a standby for a rollback, overlays for rollbacks to other checkpoints, then
+ * the records of checkpoints, then shorter stacks of layers, then the dead.
  * A piece that fails is told to the log and not tried again until something
  * changes: the request that needs it does the same work in line, and reports.
  */
@@ -17,6 +17,7 @@
 #include "keeper/merging.h"
 #include "keeper/nodes.h"
 #include "sandbox/fs.h"
+#include "sandbox/spares.h"
 
 static void background_failed(const struct box *b, const char *what, const struct err *e)
 {
@@ -57,11 +58,22 @@ static bool prepare_standby(struct box *b)
 	return true;
 }
 
+static bool prepare_overlays(struct box *b)
+{
+	struct err e = ERR_INIT;
+	if (!b->live || b->quiet)
+		return false;
+	int r = fs_spares_make(&b->engine.spares, b->engine.root, &e);
+	if (r < 0)
+		background_failed(b, "prepare-overlays", &e);
+	return r != 0;
+}
+
 void box_background(struct box *b)
 {
 	if (b->state == BOX_ENDING)
 		return;
-	if (prepare_files(b) || prepare_standby(b) || box_commit_next(b) || merging_begin(b) ||
+	if (prepare_files(b) || prepare_standby(b) || prepare_overlays(b) || box_commit_next(b) || merging_begin(b) ||
 	    box_free_dying(b))
 		loop_idle(&b->loop, &b->background);
 }

@@ -177,6 +177,7 @@ static void switch_all(struct box *b, const struct vec *run, struct layer *merge
 		chain_switch_tree(b->live->fs, run, merged);
 	if (b->standby)
 		chain_switch_tree(b->standby->fs, run, merged);
+	fs_spares_drop_layers(&b->engine.spares, run);
 }
 
 static int stage_report(void *ctx, struct err *e)

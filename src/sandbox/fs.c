@@ -233,11 +233,8 @@ static int first_upper(struct fs_tree *t, struct fs_mount *m, struct err *e)
 	return r;
 }
 
-static struct fs_mount *add_mount(struct fs_tree *t, const char *target, const char *source)
+static int name_mount(struct fs_mount *m, const char *target, const char *source)
 {
-	struct fs_mount *m = vec_add(&t->mounts);
-	if (!m)
-		return NULL;
 	*m = (struct fs_mount){
 		.target = strdup(target),
 		.source = strdup(source),
@@ -254,7 +251,21 @@ static struct fs_mount *add_mount(struct fs_tree *t, const char *target, const c
 		.kept = VEC_INIT(struct keep_file),
 		.scan = SCAN_INIT,
 	};
-	return m->target && m->source ? m : NULL;
+	return m->target && m->source ? 0 : -ENOMEM;
+}
+
+int fs_mount_like(struct fs_mount *to, const struct fs_mount *m)
+{
+	int r = name_mount(to, m->target, m->source);
+	if (r == 0)
+		r = fs_layers_copy(&to->layers, &m->layers);
+	return r ? r : carry_links_copy(&to->links, &m->links);
+}
+
+static int add_mount(struct fs_tree *t, const char *target, const char *source)
+{
+	struct fs_mount *m = vec_add(&t->mounts);
+	return m ? name_mount(m, target, source) : -ENOMEM;
 }
 
 static int shorter_target(const void *a, const void *b)
@@ -266,12 +277,12 @@ static int shorter_target(const void *a, const void *b)
 
 static int add_mounts(struct fs_tree *t, const char *root, const struct spec *spec, struct err *e)
 {
-	if (!add_mount(t, "/", root))
-		return err_set(e, ENOMEM, "no memory");
-	vec_each(struct volume, v,
-		 &spec->volumes) if (v->mode == VOLUME_COW &&
-				     !add_mount(t, v->dst, v->src)) return err_set(e, ENOMEM,
-										   "no memory");
+	int r = add_mount(t, "/", root);
+	vec_each(struct volume, v, &spec->volumes)
+		if (r == 0 && v->mode == VOLUME_COW)
+			r = add_mount(t, v->dst, v->src);
+	if (r)
+		return err_set(e, -r, "no memory");
 	/* Outer before inner: "/" is the shortest of all. */
 	qsort(t->mounts.data, t->mounts.n, sizeof(struct fs_mount), shorter_target);
 	return 0;
@@ -306,15 +317,9 @@ int fs_open_skin(const char *root, const char *target, int *fd)
 	return r < 0 ? r : 0;
 }
 
-static int fill_mount(struct fs_tree *t, struct fs_mount *m, const char *root,
-		      const struct fs_snapshot *snapshot, struct err *e)
+int fs_mount_make(struct fs_tree *t, struct fs_mount *m, const char *root, struct err *e)
 {
-	int r = snapshot ? take_layers(m, snapshot, e) : 0;
-	if (r == 0)
-		r = keep_find_numbers(&m->layers, overlay_xattr_prefix(t->userxattr), e);
-	if (r || (t->spares && fs_spares_take(t->spares, m)))
-		return r;
-	r = fs_open_skin(root, m->target, &m->skin_fd);
+	int r = fs_open_skin(root, m->target, &m->skin_fd);
 	if (r)
 		return fs_fail(e, r, "open the skin of", m->target);
 	m->base_fd = sys_openat(AT_FDCWD, m->source, O_RDONLY | O_DIRECTORY, 0);
@@ -326,6 +331,17 @@ static int fill_mount(struct fs_tree *t, struct fs_mount *m, const char *root,
 	if (r == 0 && t->spares)
 		fs_mount_keep(m);
 	return r;
+}
+
+static int fill_mount(struct fs_tree *t, struct fs_mount *m, const char *root,
+		      const struct fs_snapshot *snapshot, struct err *e)
+{
+	int r = snapshot ? take_layers(m, snapshot, e) : 0;
+	if (r == 0)
+		r = keep_find_numbers(&m->layers, overlay_xattr_prefix(t->userxattr), e);
+	if (r || (t->spares && fs_spares_take(t->spares, m)))
+		return r;
+	return fs_mount_make(t, m, root, e);
 }
 
 static void scoped_tree(struct fs_tree **t)

@@ -15,6 +15,19 @@ void fs_layers_deinit(struct vec *layers);
 must_check int fs_mount_prepare(struct fs_tree *t, struct fs_mount *m, struct err *e);
 void fs_mount_unprepare(struct fs_tree *t, struct fs_mount *m);
 
+/*
+ * m has target, source, layers and links: a fresh overlay, live, over them,
+ * and with t->spares the mount to be used again. root as for fs_tree_new().
+ */
+must_check int fs_mount_make(struct fs_tree *t, struct fs_mount *m, const char *root,
+			     struct err *e);
+
+/*
+ * *to: what fs_mount_make() takes, as m has it. -ENOMEM: to be freed all the
+ * same.
+ */
+must_check int fs_mount_like(struct fs_mount *to, const struct fs_mount *m);
+
 /* Mount the overlay of m a second time, to be used again: m->keep_fd. */
 void fs_mount_keep(struct fs_mount *m);
 

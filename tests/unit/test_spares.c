@@ -151,3 +151,47 @@ TEST(spare_is_taken_for_the_same_layers_alone, .timeout_s = 60)
 {
 	fsbox_each(stacks);
 }
+
+/* What was written is made anew ahead, once, over the same layers. */
+static void ahead(struct fsbox *b)
+{
+	struct fs_spares spares;
+	struct fs_snapshot s;
+	struct fsrun r;
+	struct err e = ERR_INIT;
+	fs_spares_init(&spares, b->store);
+	fsrun_begin(&r, b, &spares, NULL);
+	need_kept(&r);
+	t_eq(fs_spares_make(&spares, b->root, &e), 0);
+	t_ok(guest_put(&r.guest, "/data/n", "n"));
+	struct fs_cut c = { .mntns_fd = r.guest.mntns_fd };
+	t_ok_e(fs_cut(r.tree, &c, &s, &e), &e);
+	t_ok_e(fs_settle(r.tree, r.guest.mntns_fd, &e), &e);
+	t_ok(guest_put(&r.guest, "/data/n", "after"));
+	fsrun_end(&r);
+	t_eq(spares.wanted.n, 1);
+	t_eq(fs_spares_make(&spares, b->root, &e), 1);
+	t_eq(fs_spares_make(&spares, b->root, &e), 0);
+	t_eq(spares.mounts.n, 1);
+	char made[STORE_ID_BYTES];
+	strcpy(made, ((struct fs_mount *)vec_at(&spares.mounts, 0))->upper->id);
+	for (int round = 0; round < 2; round++) {
+		fsrun_begin(&r, b, &spares, &s);
+		t_assert(!strcmp(upper_of(&r, "/"), made) == !round);
+		t_str_eq(guest_get(&r.guest, "/data/n"), "n");
+		t_ok(guest_put(&r.guest, "/data/n", "again"));
+		fsrun_end(&r);
+		/* the second one was made by the tree that wanted it */
+		t_eq(spares.mounts.n, 0);
+		t_eq(spares.wanted.n, 1);
+	}
+	t_eq(fs_spares_make(&spares, b->root, &e), 1);
+	fs_spares_drop_layers(&spares, &((struct fs_snapshot_mount *)vec_at(&s.mounts, 0))->layers);
+	t_eq(spares.mounts.n, 0);
+	fs_spares_clear(&spares);
+	fs_snapshot_deinit(&s);
+}
+TEST(what_was_written_is_made_anew_ahead, .timeout_s = 60)
+{
+	fsbox_each(ahead);
+}
