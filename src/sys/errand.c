@@ -75,6 +75,8 @@ int sys_errand(const struct sys_errand *w, int (*run)(void *ctx), void *ctx)
 	int child = spawn(0);
 	if (child)
 		return child < 0 ? child : await(child);
+	/* a fault that is met here would be met by us again */
+	sys_fault_arm(0, 0);
 	r = enter(w);
 	if (r == 0)
 		r = w->pidns_fd >= 0 ? as_somebody(w, run, ctx) : run(ctx);
