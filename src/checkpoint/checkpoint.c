@@ -80,9 +80,7 @@ static void undo_freeze(void *ctx)
 
 static int run_look(void *ctx, struct err *e)
 {
-	struct take *t = ctx;
-	int r = take_look_sysv(t, e);
-	return r ? r : take_look(t, e);
+	return take_look(ctx, e);
 }
 
 static int run_handles(void *ctx, struct err *e)

@@ -172,10 +172,13 @@ int take_look(struct take *t, struct err *e)
 	t->look.own_filters = t->en->puppet.own_filters;
 	t->look.next_template_fd = t->en->next_template_fd;
 	t->look.root_fd = t->in->root_fd;
+	t->look.pid1_pidfd = t->in->pid1_pidfd;
 	t->look.diag_fd = t->in->diag_fd;
 	t->look.empties = &t->in->empties;
 	t->look.shares_net = t->en->spec.net != NET_NONE;
-	int r = tty_look_begin(&t->look, e);
+	int r = take_look_sysv(t, e);
+	if (r == 0)
+		r = tty_look_begin(&t->look, e);
 	if (r == 0 && t->hooks && t->hooks->stopped)
 		r = t->hooks->stopped(t->hooks->ctx, e);
 	if (r == 0)

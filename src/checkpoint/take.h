@@ -35,8 +35,8 @@ struct take {
 /* Look at every process, from outside; refuse. (inspect.c) */
 must_check int take_look(struct take *t, struct err *e);
 
-/* Refuse System V objects, which no process holds. (sysv.c) */
-must_check int take_look_sysv(const struct take *t, struct err *e);
+/* Look at System V objects, which no process holds. (sysv.c) */
+must_check int take_look_sysv(struct take *t, struct err *e);
 
 /* Which files go on with their inodes, and which were written. */
 must_check int take_carry_list(struct take *t, bool *writers, struct err *e);

@@ -62,9 +62,10 @@ void image_deinit(struct tree_image *im)
 		vec_deinit(&t->lines);
 		vec_deinit(&t->output);
 	}
-	vec_each(struct image_shm, s, &im->shms)
-		if (s->content_fd >= 0)
-			close(s->content_fd);
+	vec_each(struct image_shm, s, &im->shms) {
+		cleanup_fd(&s->content_fd);
+		free(s->segment);
+	}
 	vec_each(struct image_memfs, m, &im->memfs)
 		memfs_deinit(m);
 	vec_each(struct image_map_file, m, &im->map_files) {

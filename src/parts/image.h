@@ -19,6 +19,7 @@
 
 #include "base/vec.h"
 #include "sys/sched.h"
+#include "sys/sysvipc.h"
 #include "sys/tty.h"
 
 enum {
@@ -310,6 +311,8 @@ struct image_shm {
 	bool has_writable, has_readonly;	/* mappings of the two sorts */
 	bool maybe_named;	/* while reading: it may have a name that is not known */
 	bool every_mapping;	/* while reading: holes cannot be seen */
+	struct sys_shm *segment;	/* of System V; NULL: it is none */
+	uint64_t mappings;	/* while looking: those of a segment that were seen */
 };
 
 struct tree_image {

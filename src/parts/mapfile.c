@@ -207,8 +207,7 @@ bool mapfile_is_named(struct look *l, const struct procfs_map *map, const char *
 const char *mapfile_other_name(struct look *l, const struct frozen_proc *fp,
 			       const struct procfs_map *map, const char *name)
 {
-	if (!strncmp(name, "/memfd:", 7) || !strncmp(name, "/dev/zero", 9) ||
-	    !strncmp(name, "/SYSV", 5))
+	if (!strncmp(name, "/memfd:", 7) || !strncmp(name, "/dev/zero", 9))
 		return "";
 	bool known;
 	const char *path = memfs_find(&l->memory_names, map->dev, map->ino, &known);

@@ -20,6 +20,7 @@
 #include <sys/syscall.h>
 
 #include "parts/mapfile.h"
+#include "parts/segments.h"
 #include "parts/shm.h"
 #include "parts/stagemap.h"
 #include "sys/probe.h"
@@ -90,12 +91,14 @@ static int shared_memory(struct look *l, const struct image_proc *p, const struc
 			 const struct procfs_map *map, bool maybe_named, struct image_vma *v,
 			 struct err *e)
 {
-	int writable = may_write(l, p, fp, map, procfs_map_name(&l->maps, map));
+	const char *name = procfs_map_name(&l->maps, map);
+	int writable = may_write(l, p, fp, map, name);
 	if (writable < 0)
-		return look_refuse(e, p, -1, "its mapping of %s: %s",
-				   procfs_map_name(&l->maps, map), strerror(-writable));
+		return look_refuse(e, p, -1, "its mapping of %s: %s", name, strerror(-writable));
 	v->kind = VMA_SHM;
 	v->is_readonly = !writable;
+	if (segments_has(l, map, name))
+		return segments_look_mapping(l, p, map, name, v, e);
 	return shm_look(l, map, maybe_named, v, e);
 }
 
@@ -103,6 +106,8 @@ static int classify(struct look *l, const struct image_proc *p, const struct fro
 		    const struct procfs_map *map, struct image_vma *v, struct err *e)
 {
 	const char *name = procfs_map_name(&l->maps, map);
+	if (map->shared && segments_has(l, map, name))
+		return shared_memory(l, p, fp, map, false, v, e);
 	int deleted = map->shared ? mapfile_is_deleted(l, map, name) : 0;
 	if (deleted < 0)
 		return look_refuse(e, p, -1, "its mapping of %s: %s", name, strerror(-deleted));
@@ -111,9 +116,9 @@ static int classify(struct look *l, const struct image_proc *p, const struct fro
 		v->kind = VMA_VDSO;
 	} else if (deleted && other && *other) {
 		return shared_file(l, p, fp, map, other, v, e);
-	} else if (deleted && !starts_with(name, "/SYSV")) {
+	} else if (deleted) {
 		return shared_memory(l, p, fp, map, !other, v, e);
-	} else if (map->shared && (starts_with(name, "/SYSV") || !starts_with(name, "/"))) {
+	} else if (map->shared && !starts_with(name, "/")) {
 		return look_refuse(e, p, -1, "shared memory of a kind not saved yet (%s)", name);
 	} else if (map->shared) {
 		return shared_file(l, p, fp, map, name, v, e);
@@ -318,10 +323,9 @@ static void load_shared(struct load *l, const struct image_proc *p)
 				 (v->is_private ? MAP_PRIVATE : MAP_SHARED) | MAP_FIXED,
 				 l->file_slot + (unsigned int)v->object, v->offset);
 			prog_slots(l->prog, 1 << 4);
-		} else if (v->kind == VMA_SHM) {
-			shm_load(l, v);
 		}
 	}
+	shm_load(l, p);
 }
 
 static void load_mm(struct load *l, const struct image_proc *p)

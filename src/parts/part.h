@@ -76,6 +76,8 @@ struct look {
 	int next_template_fd;		/* number for the next file, ever growing */
 	struct vec opened;		/* struct look_opened: new map_files */
 	int root_fd;			/* of the sandbox, O_PATH */
+	int pid1_pidfd;			/* borrowed */
+	uint64_t shm_dev;		/* of mappings of System V segments; 0: there are none */
 	struct vec memory_names;	/* struct memfs_name */
 	/* scratch, reused from process to process */
 	struct procfs_maps maps;

@@ -1,6 +1,6 @@
 /*
- * shm.c - shared memory without a name: anonymous, and mappings of memfds and
- * deleted files. Where the tree has such a file open, the mapping is made of
+ * shm.c - shared memory without a name: anonymous, mappings of memfds and
+ * deleted files, and System V segments (segments.c). Where the tree has such a file open, the mapping is made of
  * that description; where nobody has, it is anonymous afterwards, or, where
  * some mapping cannot be made writable, of a memfd.
  *
@@ -22,7 +22,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
+#include "parts/segments.h"
 #include "parts/unlinked.h"
 #include "sys/fd.h"
 #include "sys/proc.h"
@@ -50,7 +52,7 @@ static int refuse_many(struct err *e)
 static int find_or_add(struct look *l, const struct procfs_map *map)
 {
 	vec_each(struct image_shm, s, &l->image->shms)
-		if (s->dev == map->dev && s->ino == map->ino)
+		if (s->dev == map->dev && s->ino == map->ino && !s->segment)
 			return (int)(s - (struct image_shm *)l->image->shms.data);
 	struct image_shm *s = vec_add(&l->image->shms);
 	if (!s)
@@ -84,7 +86,7 @@ int shm_look(struct look *l, const struct procfs_map *map, bool maybe_named,
 }
 
 /* The kernel's own link shows the holes. */
-static int read_by_link(struct look *l, const struct frozen_proc *fp, const struct image_vma *v,
+static int read_by_link(const struct look *l, const struct frozen_proc *fp, const struct image_vma *v,
 			int to)
 {
 	char name[80];
@@ -172,10 +174,12 @@ static void place(const struct tree_image *im, struct image_vma *v)
 /* All of them are mapped side by side while a tree is made. */
 static int check_room(const struct tree_image *im, struct err *e)
 {
-	uint64_t bytes = 0;
+	uint64_t bytes = 0, scratch = 0;
 	for (int i = 0; i < (int)im->shms.n; i++) {
 		const struct image_shm *s = shm_at(im, i);
-		if (s->bytes > SHM_ROOM || bytes + s->bytes + 2 * PUP_PAGE > SHM_ROOM)
+		if (s->segment && s->bytes > scratch)
+			scratch = s->bytes;
+		if (s->bytes > SHM_ROOM || bytes + scratch + s->bytes + 2 * PUP_PAGE > SHM_ROOM)
 			return err_set(e, E2BIG, "there is more than %llu GB of shared memory",
 				       (unsigned long long)(SHM_ROOM >> 30));
 		bytes += s->bytes + 2 * PUP_PAGE;
@@ -183,10 +187,22 @@ static int check_room(const struct tree_image *im, struct err *e)
 	return im->shms.n > SHM_MAX ? refuse_many(e) : 0;
 }
 
-static int read_mapping(struct look *l, int i, const struct image_vma *v, struct err *e)
+/* Behind the last byte of a segment its last page can be used, too. */
+static int read_tail(pid_t pid, const struct image_shm *s, const struct image_vma *v)
 {
-	const struct frozen_proc *fp = frozen_proc(l->frozen, (size_t)i);
-	struct image_shm *s = shm_at(l->image, v->object);
+	uint8_t page[PUP_PAGE];
+	int r = sys_ftruncate(s->content_fd, s->bytes);
+	if (r == 0)
+		r = sys_vm_read(pid, v->end - PUP_PAGE, page, sizeof(page));
+	if (r)
+		return r;
+	ssize_t n = sys_pwrite(s->content_fd, page, sizeof(page), s->bytes - PUP_PAGE);
+	return n == PUP_PAGE ? 0 : n < 0 ? (int)n : -EIO;
+}
+
+static int read_mapping(const struct look *l, const struct frozen_proc *fp, struct image_shm *s,
+			const struct image_vma *v)
+{
 	bool first = s->content_fd < 0;
 	int r = first ? new_content(s) : 0;
 	if (r == 0 && first)
@@ -195,18 +211,49 @@ static int read_mapping(struct look *l, int i, const struct image_vma *v, struct
 		r = -EFBIG;
 	if (r == 0 && s->every_mapping)
 		r = read_by_page(fp, v, s->content_fd);
-	return r ? look_refuse(e, look_proc(l, i), -1, "its shared memory: %s", strerror(-r)) : 0;
+	else if (r == 0 && s->segment && s->segment->bytes % PUP_PAGE)
+		r = read_tail(fp->pid, s, v);
+	return r;
+}
+
+/* Of a segment, one mapping has it all, or none will do. */
+static bool is_useful(const struct image_shm *s, const struct image_vma *v)
+{
+	return !s->segment ||
+	       (s->content_fd < 0 && v->end - v->start == s->bytes && (v->prot & PROT_READ));
 }
 
 /* object: the one to be read, IMAGE_NONE: all. */
 static int read_objects(struct look *l, int object, struct err *e)
 {
 	int r = 0;
-	for (int i = 0; r == 0 && i < (int)l->frozen->procs.n; i++)
-		vec_each(struct image_vma, v, &look_proc(l, i)->vmas)
-			if (r == 0 && v->kind == VMA_SHM &&
-			    (object == IMAGE_NONE || v->object == object))
-				r = read_mapping(l, i, v, e);
+	for (int i = 0; i < (int)l->frozen->procs.n; i++)
+		vec_each(struct image_vma, v, &look_proc(l, i)->vmas) {
+			if (v->kind != VMA_SHM || (object != IMAGE_NONE && v->object != object) ||
+			    !is_useful(shm_at(l->image, v->object), v))
+				continue;
+			r = read_mapping(l, frozen_proc(l->frozen, (size_t)i),
+					 shm_at(l->image, v->object), v);
+			if (r)
+				return look_refuse(e, look_proc(l, i), -1, "its shared memory: %s",
+						   strerror(-r));
+		}
+	return 0;
+}
+
+static int read_attached(struct look *l, struct image_shm *s, uint64_t at)
+{
+	const struct frozen_proc self = { .pid = getpid() };
+	const struct image_vma v = { .start = at, .end = at + s->bytes };
+	return read_mapping(l, &self, s, &v);
+}
+
+static int read_segments(struct look *l, struct err *e)
+{
+	int r = 0;
+	vec_each(struct image_shm, s, &l->image->shms)
+		if (r == 0 && s->segment && s->content_fd < 0)
+			r = segments_attach(l, s, read_attached, e);
 	return r;
 }
 
@@ -241,6 +288,8 @@ static int add_file(struct look *l, int object, struct err *e)
 static int find_file(struct look *l, int object, struct err *e)
 {
 	struct image_shm *s = shm_at(l->image, object);
+	if (s->segment)
+		return segments_look_end(s, e);
 	int file = unlinked_find(l->image, s->dev, s->ino, (int)l->image->files.n);
 	if (file == IMAGE_NONE && s->maybe_named)
 		return err_set(e, ENOTSUP, "cannot save a shared mapping of a removed file that may "
@@ -280,6 +329,8 @@ int shm_find_files(struct look *l, struct err *e)
 int shm_read_all(struct look *l, struct err *e)
 {
 	int r = read_objects(l, IMAGE_NONE, e);
+	if (r == 0)
+		r = read_segments(l, e);
 	if (r)
 		return r;
 	if (shm_count_runs(l->image) > RUNS_MAX)
@@ -346,16 +397,30 @@ void shm_emit_objects(struct prog *p, const struct tree_image *im, unsigned int 
 	for (int i = 0; i < (int)im->shms.n; i++) {
 		const struct image_shm *s = shm_at(im, i);
 		uint64_t at = object_address(im, i);
-		prog_sys(p, SYS_mmap, at, s->bytes, PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, (uint64_t)-1, 0);
+		if (s->segment)
+			segments_emit_attach(p, s, at);
+		else
+			prog_sys(p, SYS_mmap, at, s->bytes, PROT_READ | PROT_WRITE,
+				 MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE,
+				 (uint64_t)-1, 0);
 		emit_fill(p, s, first_slot + (unsigned int)i, at);
+		if (s->segment)
+			segments_emit_filled(p, s);
 	}
 }
 
-void shm_load(struct load *l, const struct image_vma *v)
+static void load_mapping(struct load *l, const struct image_vma *v)
 {
 	uint64_t from = object_address(l->image, v->object) + v->offset;
 	uint64_t bytes = v->end - v->start;
 	prog_sys(l->prog, SYS_mremap, from, 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, v->start);
 	prog_sys(l->prog, SYS_mprotect, v->start, bytes, (uint64_t)v->prot);
+}
+
+void shm_load(struct load *l, const struct image_proc *p)
+{
+	vec_each(struct image_vma, v, &p->vmas)
+		if (v->kind == VMA_SHM && !shm_at(l->image, v->object)->segment)
+			load_mapping(l, v);
+	segments_load(l, p, object_address(l->image, (int)l->image->shms.n));
 }

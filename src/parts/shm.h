@@ -26,5 +26,5 @@ size_t shm_count_runs(const struct tree_image *im);
 /* PID 1: make the objects, mapped at PUP_SHM, for the tree to inherit. */
 void shm_emit_objects(struct prog *p, const struct tree_image *im, unsigned int first_slot);
 
-/* One mapping of a process. */
-void shm_load(struct load *l, const struct image_vma *v);
+/* All such mappings of a process. */
+void shm_load(struct load *l, const struct image_proc *p);

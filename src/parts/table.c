@@ -33,6 +33,7 @@ void look_init(struct look *l)
 		.opened = VEC_INIT(struct look_opened),
 		.memory_names = VEC_INIT(struct memfs_name),
 		.root_fd = -1,
+		.pid1_pidfd = -1,
 		.held = VEC_INIT(int),
 		.self.pidfd = -1,
 		.diag_fd = -1,

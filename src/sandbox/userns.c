@@ -327,9 +327,10 @@ int userns_enter(bool in_userns, struct err *e)
 		if (r)
 			return r;
 	}
-	int r = sys_unshare(CLONE_NEWNS);
+	/* one of its own for IPC: who enters another without root comes back only so */
+	int r = sys_unshare(CLONE_NEWNS | CLONE_NEWIPC);
 	if (r)
-		return explain(e, -r, "make a mount namespace");
+		return explain(e, -r, "make a mount and an IPC namespace");
 	r = sys_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
 	if (r)
 		return explain(e, -r, "make the mounts private");

@@ -29,12 +29,18 @@
  * Two processes. Each holds pages that are all of one generation, a file that
  * says which, and paths that must lead to the same place: by its descriptor,
  * by its directory, by name. It must not have more descriptors than at first.
+ * Of two System V segments they have one attached, and look into the other.
  */
 static const char guest_py[] =
-	"import os, sys, time\n"
+	"import ctypes, os, sys, time\n"
 	"os.makedirs('/tmp/w', exist_ok=True); os.chdir('/tmp/w')\n"
 	"r, w = os.pipe(); os.write(w, b'queued')\n"
 	"log = os.open('shared', os.O_RDWR | os.O_CREAT | os.O_APPEND)\n"
+	"libc = ctypes.CDLL(None); libc.shmat.restype = ctypes.c_void_p\n"
+	"held, alone = [libc.shmget(key, 5000, 0o1600) for key in (77, 78)]\n"
+	"def attach(id): return ctypes.c_void_p(libc.shmat(id, None, 0))\n"
+	"at = attach(held); ctypes.memmove(at, b'held', 4)\n"
+	"there = attach(alone); ctypes.memmove(there, b'alone', 5); libc.shmdt(there)\n"
 	"me = 'child' if os.fork() == 0 else 'parent'\n"
 	"pages = [bytearray(4096) for i in range(64)]\n"
 	"f = os.open(me, os.O_RDWR | os.O_CREAT)\n"
@@ -63,6 +69,11 @@ static const char guest_py[] =
 	"        os.stat('/tmp/w/' + t); os.unlink(t, dir_fd=d)\n"
 	"        if os.path.exists('/tmp/w/' + t): fail('directory')\n"
 	"        if os.getcwd() != '/tmp/w': fail('cwd')\n"
+	"        if ctypes.string_at(at, 4) != b'held': fail('segment')\n"
+	"        if g % 16 == 0:\n"
+	"            there = attach(alone)\n"
+	"            if ctypes.string_at(there, 5) != b'alone': fail('lone segment')\n"
+	"            libc.shmdt(there)\n"
 	"        now = descriptors()\n"
 	"        if now != fds: fail('descriptors %s, were %s' % (now, fds))\n"
 	"        if me == 'parent' and g % 64 == 0:\n"
