@@ -207,6 +207,9 @@ static int read_mapping(const struct look *l, const struct frozen_proc *fp, stru
 	int r = first ? new_content(s) : 0;
 	if (r == 0 && first)
 		s->every_mapping = read_by_link(l, fp, v, s->content_fd) != 0;
+	/* a file may be longer than all that is mapped of it */
+	if (r == 0 && first)
+		r = sys_ftruncate(s->content_fd, s->bytes);
 	if (r == 0 && s->every_mapping && v->end - v->start > BLIND_BYTES)
 		r = -EFBIG;
 	if (r == 0 && s->every_mapping)
