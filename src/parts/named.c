@@ -20,6 +20,7 @@
 #include "sandbox/names.h"
 #include "sys/fd.h"
 #include "sys/file.h"
+#include "sys/mount.h"
 
 static bool is_marked(const char *link)
 {
@@ -60,6 +61,24 @@ static int try_name(void *ctx, const char *path)
 	return r;
 }
 
+/*
+ * Is it of an overlay that was cut off? All that had a name moved on from it
+ * (checkpoint/rehome.c). -ENOTSUP: no, of some other mount.
+ */
+static int is_left_behind(const struct look *l, const struct procfs_fd *fd)
+{
+	scoped(mount_lines_deinit) struct vec lines = VEC_INIT(struct mount_line);
+	scoped_fd int proc = procfs_openat(l->procfs, frozen_proc(l->frozen, 0)->pid, 0, ".",
+					   O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r = proc < 0 ? proc : sys_mountinfo(proc, &lines);
+	if (r < 0)
+		return r;
+	vec_each(struct mount_line, line, &lines)
+		if (line->mnt_id == fd->mnt_id)
+			return -ENOTSUP;
+	return 1;
+}
+
 int named_is_gone(const struct look *l, const struct procfs_fd *fd, const char *link,
 		  char **other)
 {
@@ -73,7 +92,7 @@ int named_is_gone(const struct look *l, const struct procfs_fd *fd, const char *
 		return r < 0 ? r : 0;
 	const struct part_mount *m = files_find_mount(l, fd->mnt_id);
 	if (!m)
-		return -ENOTSUP;
+		return is_left_behind(l, fd);
 	if (S_ISDIR(fd->mode))
 		return 1;
 	struct search s = { l, fd, m->target, other };

@@ -18,7 +18,9 @@ def holder(box: Box, opening: str, then: str, verdict: str) -> str:
 
 
 def check_verdict(g: Ground, box: Box, handle: str, want: str) -> None:
-    """After a plain checkpoint, a rollback and in a fork."""
+    """After plain checkpoints, a rollback and in a fork."""
+    box.checkpoint()
+    box.shell("echo more > /w/more")
     checkpoint = box.checkpoint()
     twin = g.fork(box, checkpoint, 1)[0]
     for now in (box, twin):
