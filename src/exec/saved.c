@@ -222,8 +222,7 @@ static int restore_fresh(struct restoring *r, struct err *e)
 		*(struct command **)vec_add(&r->fresh) = c;
 		c->deadline_ns = c->left_ns ? now + c->left_ns : 0;
 		c->left_ns = 0;
-		if (r->t->events.oom_kills)
-			c->oom_kills = r->t->events.oom_kills(r->t->events.ctx);
+		c->oom_kills = 0; /* its cgroup has just been taken */
 		int ret = restore_ends(r, c, e);
 		if (ret)
 			return ret;

@@ -8,7 +8,7 @@ import time
 
 from box import Box
 from keeper import Keeper
-from ground import Ground, check, equal, refused, test
+from ground import Ground, Skip, check, equal, refused, test
 
 
 @test
@@ -108,12 +108,32 @@ def command_started_after_the_checkpoint_is_rolled_back(g: Ground) -> None:
 
 
 @test
+def command_killed_for_its_memory_is_told_after_a_rollback_too(g: Ground) -> None:
+    """Each incarnation counts anew: an older kill must not hide a later one."""
+    if "limits on memory" in g.tool.run("create", "probe", "--memory", "64m").stderr:
+        raise Skip("the memory of a sandbox cannot be limited here (no cgroup)")
+    equal(g.tool.run("rm", "probe").returncode, 0)
+    box = g.create("one", "--memory", "64m")
+    hog = "while [ ! -e /w/go ]; do sleep 0.01; done; exec tail /dev/zero"
+    check(box.shell("exec tail /dev/zero", check=False)["oom_killed"], "the first hog")
+    handle = box.start("/bin/sh", "-c", f"echo begun; {hog}")
+    box.await_output(handle, "begun\n")
+    checkpoint = box.checkpoint()
+    for _ in range(2):
+        box.rollback(checkpoint)
+        box.shell("touch /w/go")
+        ended = box.wait(handle)
+        equal((ended["signal"], ended["oom_killed"]), (9, True))
+
+
+@test
 def waiting_client_is_told_of_a_rollback(g: Ground) -> None:
     box = g.create()
     checkpoint = box.checkpoint()
     waiter = subprocess.Popen([g.tool.path, "exec", "one", "--", "sleep", "1000"],
                               env=g.tool.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    time.sleep(0.2)
+    while not any(c["state"] == "running" for c in box.keeper.call("commands")["commands"]):
+        time.sleep(0.01)
     box.rollback(checkpoint)
     _, words = waiter.communicate(timeout=10)
     check(waiter.returncode != 0, "the waiting client was told that all is well")
