@@ -285,23 +285,28 @@ int commands_open_root(const struct commands *t, struct err *e)
 	return r < 0 ? err_set(e, -r, "open the sandbox's root directory") : r;
 }
 
-/* In a user namespace without a helper's map setgroups(2) is denied. */
-static int read_keep_groups(pid_t init_pid, bool *keep)
+/*
+ * In a user namespace without a helper's map setgroups(2) is denied. All
+ * inits of a table live in the same one.
+ */
+static int read_keep_groups(struct commands *t, pid_t init_pid)
 {
 	struct procfs p = PROCFS_INIT;
+	if (t->knows_groups)
+		return 0;
 	int r = procfs_open(&p, NULL);
 	if (r == 0)
 		r = procfs_read(&p, init_pid, 0, "setgroups");
 	if (r > 0)
-		*keep = strncmp(p.text.data, "deny", 4) == 0;
+		t->keep_groups = strncmp(p.text.data, "deny", 4) == 0;
+	t->knows_groups = r > 0;
 	procfs_close(&p);
 	return r < 0 ? r : 0;
 }
 
 int commands_attach(struct commands *t, int init_fd, pid_t init_pid, struct err *e)
 {
-	bool keep_groups = false;
-	int r = read_keep_groups(init_pid, &keep_groups);
+	int r = read_keep_groups(t, init_pid);
 	if (r)
 		return err_set(e, -r, "look at the sandbox's init, process %d", (int)init_pid);
 	r = sys_epoll_add(t->epoll_fd, init_fd, EPOLLIN, WATCH_INIT);
@@ -312,7 +317,6 @@ int commands_attach(struct commands *t, int init_fd, pid_t init_pid, struct err 
 	cleanup_fd(&t->init_fd);
 	t->init_fd = init_fd;
 	t->init_pid = init_pid;
-	t->keep_groups = keep_groups;
 	t->init_is_ready = false;
 	t->init_failure = (struct init_msg){0};
 	return 0;

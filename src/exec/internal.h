@@ -31,6 +31,7 @@ struct commands {
 	pid_t init_pid;
 	bool init_is_ready;
 	struct init_msg init_failure; /* READY with an error */
+	bool knows_groups;            /* keep_groups was read */
 	bool keep_groups;             /* setgroups is denied in the user namespace */
 	unsigned int busy;            /* depth of callbacks: nothing is freed */
 	bool is_quiet;                /* a freeze: events wait */

@@ -195,8 +195,8 @@ void box_drop_standby(struct box *b)
 static void live_drop(struct box *b)
 {
 	box_unwatch_live(b);
-	cleanup_fd(&b->init_fd);
 	incarnation_retire(b, take_ptr(b->live));
+	cleanup_fd(&b->init_fd);	/* init ends when it hears of it: kill it first */
 }
 
 void box_stopped(struct box *b, const char *why)

@@ -54,10 +54,7 @@ static void on_input_room(void *ctx, struct command *c)
 static uint64_t on_oom_kills(void *ctx)
 {
 	struct box *b = ctx;
-	struct limits_usage usage;
-	if (!b->live || !b->live->group || limits_group_usage(b->live->group, &usage))
-		return 0;
-	return usage.oom_kills;
+	return b->live && b->live->group ? limits_group_oom_kills(b->live->group) : 0;
 }
 
 static void commands_ready(struct loop_source *s, uint32_t events)

@@ -101,6 +101,9 @@ struct limits_usage {
 	uint64_t oom_kills; /* since the group was taken */
 };
 
+/* The oom_kills alone, of what limits_group_usage() tells; 0 without cgroups. */
+uint64_t limits_group_oom_kills(const struct limits_group *g);
+
 /* -EOPNOTSUPP without cgroups. */
 must_check int limits_group_usage(const struct limits_group *g, struct limits_usage *out);
 

@@ -247,6 +247,11 @@ int limits_group_freeze(struct limits_group *g, bool frozen)
 	return sys_write_small(fd, "freezer.state", frozen ? "FROZEN" : "THAWED");
 }
 
+uint64_t limits_group_oom_kills(const struct limits_group *g)
+{
+	return oom_kills(g) - g->oom_before;
+}
+
 int limits_group_usage(const struct limits_group *g, struct limits_usage *out)
 {
 	if (g->owner->means.kind == LIMITS_NONE)
@@ -267,7 +272,7 @@ int limits_group_usage(const struct limits_group *g, struct limits_usage *out)
 		u.cpu_ns *= 1000;
 	if (!v2 && cpu >= 0)
 		(void)!sys_read_u64(cpu, "cpuacct.usage", &u.cpu_ns);
-	u.oom_kills = oom_kills(g) - g->oom_before;
+	u.oom_kills = limits_group_oom_kills(g);
 	*out = u;
 	return 0;
 }

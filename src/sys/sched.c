@@ -1,13 +1,17 @@
 #include "sys/sched.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "sys/fault.h"
 
-enum { IOPRIO_WHO_PROCESS = 1 };	/* linux/ioprio.h: one thread */
+enum {
+	IOPRIO_WHO_PROCESS = 1,		/* linux/ioprio.h: one thread */
+	SLICE_MAX_NS = 100000000,	/* kernel/sched/syscalls.c */
+};
 
 int sys_sched_getattr(pid_t tid, struct sys_sched_attr *attr)
 {
@@ -16,6 +20,22 @@ int sys_sched_getattr(pid_t tid, struct sys_sched_attr *attr)
 		return r;
 	*attr = (struct sys_sched_attr){ 0 };
 	return syscall(SYS_sched_getattr, tid, attr, sizeof(*attr), 0) ? -errno : 0;
+}
+
+int sys_sched_step_back(pid_t pid)
+{
+	struct sys_sched_attr attr;
+	int r = sys_sched_getattr(pid, &attr);
+	if (r == 0)
+		r = sys_fault("sched_setattr");
+	if (r)
+		return r;
+	if (attr.policy != SCHED_OTHER)
+		return 0;
+	attr.policy = SCHED_BATCH;
+	attr.flags = 0;
+	attr.runtime = SLICE_MAX_NS;
+	return syscall(SYS_sched_setattr, pid, &attr, 0) ? -errno : 0;
 }
 
 int sys_sched_getaffinity(pid_t tid, uint8_t cpus[SYS_CPUS_BYTES])

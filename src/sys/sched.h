@@ -29,6 +29,12 @@ enum {
 
 must_check int sys_sched_getattr(pid_t tid, struct sys_sched_attr *attr);
 
+/*
+ * Nobody waits for this process: when it wakes it does not take the CPU from
+ * the caller (SCHED_BATCH, and a long slice where the kernel has them).
+ */
+must_check int sys_sched_step_back(pid_t pid);
+
 /* The CPUs that it may use, a bit each: returns the length in bytes. */
 must_check int sys_sched_getaffinity(pid_t tid, uint8_t cpus[SYS_CPUS_BYTES]);
 
