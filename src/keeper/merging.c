@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
+#include "keeper/child.h"
 #include "keeper/nodes.h"
 #include "sandbox/chain.h"
 #include "sandbox/merge.h"
@@ -46,27 +46,6 @@ struct merging {
 
 /* The child */
 
-static int by_number(const void *a, const void *b)
-{
-	const int *x = a, *y = b;
-	return (*x > *y) - (*x < *y);
-}
-
-/* Only these descriptors stay: others wait for the end of the rest. */
-static int keep_only(struct vec *fds)
-{
-	unsigned int next = STDERR_FILENO + 1;
-	qsort(fds->data, fds->n, sizeof(int), by_number);
-	vec_each(int, fd, fds) {
-		if (*fd < (int)next)
-			continue;
-		if (*fd > (int)next && close_range(next, (unsigned int)*fd - 1, 0))
-			return -errno;
-		next = (unsigned int)*fd + 1;
-	}
-	return close_range(next, ~0u, 0) ? -errno : 0;
-}
-
 static int keep_what_is_needed(const struct merging *g, int below_fd, int report_fd)
 {
 	struct vec fds = VEC_INIT(int);
@@ -77,7 +56,7 @@ static int keep_what_is_needed(const struct merging *g, int below_fd, int report
 			*(int *)vec_add(&fds) = (*l)->fs_fd;
 		for (size_t i = 0; i < 4; i++)
 			*(int *)vec_add(&fds) = others[i];
-		r = keep_only(&fds);
+		r = child_keep_only(&fds);
 	}
 	vec_deinit(&fds);
 	return r;
@@ -140,10 +119,7 @@ static void __attribute__((noreturn)) child_run(const struct merging *g, pid_t k
 {
 	struct err e = ERR_INIT;
 	struct report report = { 0 };
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != keeper)
-		_exit(1);
-	prctl(PR_SET_NAME, "mulligan-merge");
+	child_begin(keeper, "mulligan-merge");
 	setpriority(PRIO_PROCESS, 0, NICE);
 	report.result = child_work(g, report_fd, &report.stats, &e);
 	snprintf(report.cause, sizeof(report.cause), "%s", e.cause);
