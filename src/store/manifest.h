@@ -62,6 +62,13 @@ must_check int manifest_add_layer(struct manifest_mount *mm, const char *id,
  */
 must_check int manifest_write(struct store *s, const struct manifest *m, struct err *e);
 
+/*
+ * The same for n of them, with two syncs for all. On failure those that had
+ * none have none; each of the others is the old one or the new one.
+ */
+must_check int manifest_write_all(struct store *s, const struct manifest *m, size_t n,
+				  struct err *e);
+
 /* Read one. -ENOENT: no such checkpoint; -EBADMSG: damaged, names the file. */
 must_check int manifest_read(struct store *s, const char *id, struct manifest *m, struct err *e);
 must_check int manifest_remove(struct store *s, const char *id, struct err *e);

@@ -211,6 +211,102 @@ TEST(a_failed_write_leaves_nothing, .timeout_s = 120)
 	fsbox_each(sweep);
 }
 
+enum { MANY = 12 };
+
+static void fill_many(struct manifest *m)
+{
+	for (int i = 0; i < MANY; i++) {
+		char id[16];
+		snprintf(id, sizeof(id), "c%02d", i);
+		fill(&m[i], id, (uint64_t)i);
+	}
+}
+
+static uint64_t calls_of_many(struct fsbox *b, const struct manifest *m, const char *call)
+{
+	struct err e = ERR_INIT;
+	sys_fault_arm_only(call, 0, 0);
+	t_ok_e(manifest_write_all(b->store, m, MANY, &e), &e);
+	uint64_t n = sys_fault_count();
+	sys_fault_arm(0, 0);
+	return n;
+}
+
+static void many(struct fsbox *b)
+{
+	struct manifest m[MANY];
+	struct err e = ERR_INIT;
+	struct vec list;
+	fill_many(m);
+	t_eq(calls_of_many(b, m, "fsync") + calls_of_many(b, m, "syncfs"), 2);
+	t_ok_e(manifest_list(b->store, &list, &e), &e);
+	t_eq(list.n, MANY);
+	manifest_list_deinit(&list);
+	t_eq(hidden_entries(b), MANY);
+	/* One that cannot be written keeps the others back. */
+	for (int i = 0; i < MANY; i++)
+		t_ok_e(manifest_remove(b->store, m[i].id, &e), &e);
+	t_assert(manifest_add_mount(&m[MANY - 1], "/\xff", "/x"));
+	t_eq(manifest_write_all(b->store, m, MANY, &e), -EINVAL);
+	t_eq(hidden_entries(b), 0);
+	t_ok_e(manifest_write_all(b->store, m, 0, &e), &e);
+	for (int i = 0; i < MANY; i++)
+		manifest_deinit(&m[i]);
+}
+TEST(many_manifests_share_their_syncs, .timeout_s = 60)
+{
+	fsbox_each(many);
+}
+
+/* The first one exists; all will say 8. How many say so now? */
+static int written(struct fsbox *b, int *old)
+{
+	struct err e = ERR_INIT;
+	struct vec list;
+	int n = 0;
+	*old = 0;
+	t_ok_e(manifest_list(b->store, &list, &e), &e);
+	vec_each(struct manifest, m, &list) {
+		n += m->processes == 8;
+		*old += m->processes == 7;
+	}
+	manifest_list_deinit(&list);
+	return n;
+}
+
+static void sweep_many(struct fsbox *b)
+{
+	struct manifest m[MANY];
+	struct err e = ERR_INIT;
+	fill_many(m);
+	for (unsigned n = 1;; n++) {
+		m[0].processes = 7;
+		t_ok_e(manifest_write(b->store, &m[0], &e), &e);
+		for (int i = 0; i < MANY; i++)
+			m[i].processes = 8;
+		sys_fault_arm(n, EIO);
+		int r = manifest_write_all(b->store, m, MANY, &e);
+		bool fired = sys_fault_fired() != NULL;
+		sys_fault_arm(0, 0);
+		int old, new = written(b, &old);
+		t_eq(hidden_entries(b), old + new);
+		if (r == 0)
+			t_eq(new, MANY);
+		else
+			t_eq(old + new, 1);
+		for (int i = 1; r == 0 && i < MANY; i++)
+			t_ok_e(manifest_remove(b->store, m[i].id, &e), &e);
+		if (!fired)
+			break;
+	}
+	for (int i = 0; i < MANY; i++)
+		manifest_deinit(&m[i]);
+}
+TEST(a_failed_write_of_many_leaves_those_that_were_there, .timeout_s = 120)
+{
+	fsbox_each(sweep_many);
+}
+
 static void full(struct fsbox *b)
 {
 	struct manifest m;
