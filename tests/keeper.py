@@ -88,10 +88,18 @@ class Keeper:
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         """Make a request; its result, with `stdout` and `stderr` (bytes) if
         the method streams. Raises Refused."""
+        return self.answer(self.send(method, **params), method)
+
+    def send(self, method: str, **params: Any) -> int:
+        """Make a request; its number, for answer()."""
         self.last_id += 1
         request = json.dumps({"id": self.last_id, "method": method, "version": VERSION,
                               "params": params}).encode()
         self.socket.sendall(HEADER.pack(len(request), JSON, 0, VERSION) + request)
+        return self.last_id
+
+    def answer(self, number: int, method: str) -> dict[str, Any]:
+        """As call(), of a request that was sent. Others' answers are dropped."""
         streams: dict[int, list[bytes]] = {STDOUT: [], STDERR: []}
         while True:
             length, kind, _, _ = HEADER.unpack(self._receive(HEADER.size))
@@ -100,7 +108,7 @@ class Keeper:
                 streams[kind].append(data)
                 continue
             reply = json.loads(data)
-            if reply.get("id") != self.last_id:
+            if reply.get("id") != number:
                 continue
             if "error" in reply:
                 raise Refused(reply["error"])

@@ -8,18 +8,44 @@
 
 #include "base/clock.h"
 
-/* See sys/fault.c: a seam for tests that every transaction must have. */
-static const char *kill_at;
+/* See sys/fault.c: seams for tests that every transaction must have. */
+static struct {
+	const char *kill_at, *stop_at;
+	pid_t kill_first;	/* 0: nobody */
+} seam;
 
 void stage_kill_at(const char *name)
 {
-	kill_at = name;
+	seam.kill_at = name;
 }
 
-static __attribute__((constructor(1000))) void kill_from_environment(void)
+void stage_kill_first(pid_t pid)
 {
-	if (!getenv("MULLIGAN_FAULT_WHEN"))
-		kill_at = getenv("MULLIGAN_KILL_AT");
+	seam.kill_first = pid;
+}
+
+void stage_stop_at(const char *name)
+{
+	seam.stop_at = name;
+}
+
+static __attribute__((constructor(1000))) void seam_from_environment(void)
+{
+	if (getenv("MULLIGAN_FAULT_WHEN"))
+		return;
+	seam.kill_at = getenv("MULLIGAN_KILL_AT");
+	seam.stop_at = getenv("MULLIGAN_STOP_AT");
+}
+
+static void stage_seam(const char *name)
+{
+	if (seam.stop_at && !strcmp(seam.stop_at, name))
+		raise(SIGSTOP);
+	if (!seam.kill_at || strcmp(seam.kill_at, name))
+		return;
+	if (seam.kill_first)
+		kill(seam.kill_first, SIGKILL);
+	kill(getpid(), SIGKILL);
 }
 
 static void stage_undo(const struct stage *table, size_t n, void *ctx)
@@ -52,8 +78,8 @@ int stage_run(const struct stage *table, size_t n, void *ctx,
 				e->broken = true;
 			break;
 		}
-		if (__builtin_expect(kill_at && !strcmp(kill_at, table[i].name), 0))
-			kill(getpid(), SIGKILL);
+		if (__builtin_expect(seam.kill_at || seam.stop_at, 0))
+			stage_seam(table[i].name);
 		if (table[i].no_return)
 			returned = false;
 	}

@@ -14,6 +14,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/cleanup.h"
 #include "base/err.h"
@@ -52,3 +53,12 @@ must_check int stage_run(const struct stage *table, size_t n, void *ctx,
  * started with MULLIGAN_KILL_AT=name.
  */
 void stage_kill_at(const char *name);
+
+/* ... end that process first: in a child that works for it. */
+void stage_kill_first(pid_t pid);
+
+/*
+ * Tests: stop this process by SIGSTOP there, until somebody lets it go on; so
+ * that a test can look at what is half done. MULLIGAN_STOP_AT=name.
+ */
+void stage_stop_at(const char *name);

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "keeper/box.h"
+#include "keeper/commit.h"
 #include "keeper/merging.h"
 #include "keeper/nodes.h"
 #include "sandbox/fs.h"
@@ -73,7 +74,7 @@ void box_background(struct box *b)
 {
 	if (b->state == BOX_ENDING)
 		return;
-	if (prepare_files(b) || prepare_standby(b) || prepare_overlays(b) || box_commit_next(b) || merging_begin(b) ||
-	    box_free_dying(b))
+	if (prepare_files(b) || prepare_standby(b) || prepare_overlays(b) || box_commit_begin(b) ||
+	    merging_begin(b) || box_free_dying(b))
 		loop_idle(&b->loop, &b->background);
 }

@@ -58,7 +58,7 @@ struct node {
 	uint64_t created_ns;		/* wall clock */
 	struct checkpoint *checkpoint;	/* reference */
 	struct commands_saved commands;
-	bool manifest_due;		/* not on disk yet, see commit.c */
+	bool manifest_due;		/* not on disk yet, nor under way: see commit.h */
 	bool manifest_stale;		/* names layers that were merged since, or a parent
 					 * that is gone; as good */
 	bool files_only;		/* made by box_rollback_files() */
@@ -118,6 +118,7 @@ struct box {
 	struct node *standby_node;
 	bool standby_failed;		/* do not try again for standby_node */
 	bool quiet;			/* a fork nobody has asked anything yet: no standby */
+	struct commit *commit;		/* under way, or NULL: see commit.h */
 	struct merging *merging;	/* under way, or NULL: see merging.h */
 	size_t merge_again_at;		/* after a failure: layers in a stack */
 	bool merge_unsynced;		/* a merged layer may not be on the disk yet */
@@ -201,11 +202,6 @@ must_check int box_checkpoint(struct box *b, const char *tag, struct box_checkpo
  */
 void box_background(struct box *b);
 void box_drop_standby(struct box *b);
-
-/* Write the manifest of one checkpoint that has none yet; false: nothing to do. */
-bool box_commit_next(struct box *b);
-/* ... of all, as far as that can be done now. */
-void box_commit_all(struct box *b);
 
 /* Free the incarnation that was killed first; false: there is none. */
 bool box_free_dying(struct box *b);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "keeper/box.h"
+#include "keeper/commit.h"
 #include "keeper/merging.h"
 #include "keeper/nodes.h"
 #include "store/manifest.h"
@@ -109,6 +110,7 @@ void box_end(struct box *b)
 	b->state = BOX_ENDING;
 	loop_task_cancel(&b->loop, &b->background);
 	merging_end(b);
+	box_commit_end(b);
 	box_unwatch_live(b);
 	loop_remove(&b->loop, &b->commands_source);
 	cleanup_fd(&b->init_fd);

@@ -29,6 +29,7 @@
 
 #include "base/clock.h"
 #include "keeper/box.h"
+#include "keeper/commit.h"
 #include "keeper/merging.h"
 #include "keeper/nodes.h"
 #include "keeper/turns.h"
@@ -106,6 +107,7 @@ static void give_up_sources(struct box *b)
 	conns_abandon(&b->conns);
 	watch_abandon(b);
 	merging_abandon(b);
+	box_commit_abandon(b);
 	loop_remove(&b->loop, &b->listen_source);
 	box_unwatch_live(b);
 	loop_remove(&b->loop, &b->commands_source);

@@ -64,7 +64,8 @@ void dispatch(struct request *rq)
 	scoped_json json_t *result = NULL;
 	handler_fn *run = handler_find(rq->method->name);
 	assert(run);
-	b->last_request_ns = rq->arrived_ns;
+	if (rq->arrived_ns > b->last_request_ns)
+		b->last_request_ns = rq->arrived_ns;
 	int r = check_state(b, rq->method, &e);
 	if (!r)
 		r = method_check(rq->method, rq->params, &e);

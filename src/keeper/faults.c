@@ -15,5 +15,6 @@ void faults_begin(const char *method)
 	sys_fault_from_environment();
 	puppet_fault_from_environment();
 	stage_kill_at(getenv("MULLIGAN_KILL_AT"));
+	stage_stop_at(getenv("MULLIGAN_STOP_AT"));
 	unsetenv("MULLIGAN_FAULT_WHEN");
 }

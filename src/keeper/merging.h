@@ -9,7 +9,7 @@
  * not wait: one call on a busy disk can block for longer than a checkpoint.
  * The child works on what nobody else has, a new layer; it dies with the keeper.
  * It does not sync: beside a checkpoint that would hold up the cut, which
- * waits for the same journal. The keeper does before it writes manifests.
+ * waits for the same journal. The commit of manifests that name it does.
  */
 #pragma once
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "keeper/commit.h"
 #include "keeper/dispatch.h"
 #include "keeper/nodes.h"
 #include "store/tree.h"
@@ -125,6 +126,11 @@ int method_delete_checkpoint(struct request *rq, json_t **result, struct err *e)
 		return err_remedy(e, n == b->head ? "roll back to another one first" :
 						    "it goes with the sandbox: `mulligan rm %s`",
 				  b->place.name);
+	}
+	/* else its manifest might come after its removal */
+	if (box_commit_has(b, n)) {
+		r = box_commit_await(b, rq, e);
+		return r ? r : HANDLER_LATER;
 	}
 	/* a fork may have written it, or deleted it */
 	r = manifest_remove(b->store, n->id, e);

@@ -32,6 +32,9 @@ void sys_fault_arm_only(const char *call, uint64_t n, int err);
 /* Arm what MULLIGAN_FAULT says, if there is one. */
 void sys_fault_from_environment(void);
 
+/* A child of ours made n more: they are not met again here. */
+void sys_fault_passed(uint64_t n);
+
 /* Calls counted since the last sys_fault_arm(), or since the start. */
 uint64_t sys_fault_count(void);
 

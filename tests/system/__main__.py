@@ -20,7 +20,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 from ground import TESTS, run_chosen  # noqa: E402  (the path is made above)
 
 MODULES = ["commands", "trees", "input", "hostile", "siege", "ends", "misuse", "leaks", "faults",
-           "chains", "terminals", "lost", "mappings", "queues", "names"]
+           "chains", "commits", "terminals", "lost", "mappings", "queues", "names"]
 
 
 def main() -> int:
