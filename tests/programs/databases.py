@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from box import Box
-from ground import check, equal
+from ground import Skip, check, equal
 from program import Program, at_length, inside, program, until
 
 MODES = ("delete", "wal", "truncate")
@@ -103,3 +105,89 @@ class Redis(Program):
     def info(self, box: Box, field: str) -> str:
         lines = inside(box, "redis-cli -p 7002 info persistence").split()
         return dict(line.split(":", 1) for line in lines if ":" in line)[field]
+
+
+@program
+class Postgres(Program):
+    """A server with its processes, and pgbench, whose sums must agree."""
+
+    needs = {"pg_lsclusters": "postgresql", "setpriv": "util-linux"}
+    guests = ("bench.sh",)
+    settings = ("listen_addresses = ''", "unix_socket_directories = '/w'", "port = 7004",
+                "shared_buffers = 32MB", "max_wal_size = 64MB", "min_wal_size = 32MB",
+                "checkpoint_timeout = 30s", "autovacuum_naptime = 1s")
+    user = "setpriv --reuid=postgres --regid=postgres --clear-groups"
+
+    def prepare(self, box: Box) -> None:
+        """A cluster with a database for pgbench; the server runs."""
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+        if not found or not (found[-1] / "initdb").exists():
+            raise Skip("no PostgreSQL server here (package postgresql)")
+        self.bin = found[-1]
+        inside(box, "chown postgres /w")
+        at_length(box, f"{self.user} {self.bin}/initdb -D data -A trust -k >/dev/null")
+        for line in self.settings:
+            inside(box, f"echo \"{line}\" >>data/postgresql.conf")
+        self.server = self.serve(box)
+        self.ask(box, "create database bench", "postgres")
+        self.ask(box, "create extension amcheck")
+        at_length(box, f"{self.bin}/pgbench -q -i --foreign-keys -h /w -p 7004 -U postgres bench 2>&1")
+        self.command = ("/bin/sh", "-c", f"PGPORT=7004 PGUSER=postgres exec {self.user}"
+                        f" /bin/sh bench.sh {self.bin}")
+
+    def serve(self, box: Box) -> str:
+        """Start the server, and wait until it answers; its handle."""
+        handle = box.start("/bin/sh", "-c", f"exec {self.user} {self.bin}/postgres -D /w/data")
+        until(lambda: inside(box, f"{self.bin}/pg_isready -q -h /w -p 7004 && echo yes || true")
+              == "yes", "PostgreSQL")
+        return handle
+
+    def state(self, box: Box) -> tuple[int, str]:
+        return int(self.ask(box, "select count(*) from pgbench_history")), ""
+
+    def undisturbed(self, n: int) -> None:
+        """The order of the clients is chance; the sums in check are not."""
+
+    def check(self, box: Box) -> None:
+        """In one snapshot the balances are what the history says, each of them."""
+        equal(self.ask(box, "select (select count(distinct s) from (values"
+                       " ((select sum(abalance) from pgbench_accounts)),"
+                       " ((select sum(tbalance) from pgbench_tellers)),"
+                       " ((select sum(bbalance) from pgbench_branches)),"
+                       " ((select coalesce(sum(delta), 0) from pgbench_history))) sums(s)),"
+                       " (select count(*) from pgbench_accounts a where abalance <>"
+                       " (select coalesce(sum(delta), 0) from pgbench_history h"
+                       " where h.aid = a.aid) and aid in (select aid from pgbench_history"
+                       " order by mtime desc limit 200))"), "1|0", "the sums")
+        equal(self.ask(box, "select count(*) from pg_class, bt_index_check(oid)"
+                       " where relname like 'pgbench%pkey'"), "3", "its indexes")
+
+    def finish(self, box: Box) -> None:
+        """It ends in order, and is right after it was started again."""
+        inside(box, "touch finish")
+        done = box.wait(self.handle)
+        equal((done.get("exit_code"), done.get("signal")), (0, None),
+              f"pgbench's end, {inside(box, 'cat bench.log')!r}")
+        self.check(box)
+        at_length(box, f"{self.bin}/pg_amcheck --heapallindexed -h /w -p 7004 -U postgres bench")
+        n = self.steps(box)
+        inside(box, "kill -INT $(head -1 data/postmaster.pid)")
+        equal(box.wait(self.server)["exit_code"], 0, f"its end, {box.output(self.server)!r}")
+        equal(at_length(box, f"{self.user} {self.bin}/pg_checksums -D data | grep Bad"),
+              "Bad checksums:  0")
+        self.serve(box)
+        equal(self.steps(box), n, "what it had")
+        self.check(box)
+
+    def ask(self, box: Box, query: str, database: str = "bench") -> str:
+        return inside(box, f"{self.bin}/psql -X -At -h /w -p 7004 -U postgres {database} -c "
+                      f'"{query}"')
+
+
+@program
+class PostgresSegments(Postgres):
+    """The same with all its shared memory in System V segments."""
+
+    slow = True
+    settings = (*Postgres.settings, "shared_memory_type = sysv",
+                "dynamic_shared_memory_type = sysv")
