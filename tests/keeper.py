@@ -85,6 +85,15 @@ class Keeper:
             n -= len(part)
         return b"".join(parts)
 
+    def send_frame(self, kind: int, data: bytes) -> None:
+        """Send one frame."""
+        self.socket.sendall(HEADER.pack(len(data), kind, 0, VERSION) + data)
+
+    def receive(self) -> tuple[int, bytes]:
+        """The next frame: its kind and what is in it."""
+        length, kind, _, _ = HEADER.unpack(self._receive(HEADER.size))
+        return kind, self._receive(length)
+
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         """Make a request; its result, with `stdout` and `stderr` (bytes) if
         the method streams. Raises Refused."""
@@ -93,17 +102,15 @@ class Keeper:
     def send(self, method: str, **params: Any) -> int:
         """Make a request; its number, for answer()."""
         self.last_id += 1
-        request = json.dumps({"id": self.last_id, "method": method, "version": VERSION,
-                              "params": params}).encode()
-        self.socket.sendall(HEADER.pack(len(request), JSON, 0, VERSION) + request)
+        self.send_frame(JSON, json.dumps({"id": self.last_id, "method": method,
+                                          "version": VERSION, "params": params}).encode())
         return self.last_id
 
     def answer(self, number: int, method: str) -> dict[str, Any]:
         """As call(), of a request that was sent. Others' answers are dropped."""
         streams: dict[int, list[bytes]] = {STDOUT: [], STDERR: []}
         while True:
-            length, kind, _, _ = HEADER.unpack(self._receive(HEADER.size))
-            data = self._receive(length)
+            kind, data = self.receive()
             if kind in streams:
                 streams[kind].append(data)
                 continue
