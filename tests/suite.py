@@ -74,8 +74,8 @@ def run_pass(args: argparse.Namespace, who: str) -> Tally:
         if wanted(name, args.patterns):
             result = run_tap(name, test["cmd"], test["env"], test["timeout"], args.verbose)
             tally.add(result)
-    for name, script in (("system", "system"), ("programs", "programs"),
-                         ("guests/matrix", "matrix.py")):
+    for name, script in (("system", "system"), ("model", "model"),
+                         ("programs", "programs"), ("guests/matrix", "matrix.py")):
         command = [sys.executable, "-B", str(HERE / script), "--build", str(args.build)]
         command += ["--all"] if args.all else []
         if wanted(name, args.patterns):

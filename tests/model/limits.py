@@ -1,0 +1,18 @@
+"""What docs/limits.md says cannot be saved, as far as actors do it."""
+
+from __future__ import annotations
+
+from typing import Iterator
+
+from world import World
+
+
+def refusals(w: World) -> Iterator[str]:
+    """Words of the refusals that a checkpoint may now end in."""
+    sessions = {p.pid: p.session for p in w.processes.values()}
+    for p in [*w.processes.values(), *w.zombies]:
+        if p.session not in (p.pid, sessions.get(p.ppid, p.session)):
+            yield "session"
+    for what in w.opens():
+        if what.queue and what.queue.messages and what.error:
+            yield "a socket with an error and messages"
