@@ -178,6 +178,8 @@ int take_look(struct take *t, struct err *e)
 	t->look.shares_net = t->en->spec.net != NET_NONE;
 	int r = take_look_sysv(t, e);
 	if (r == 0)
+		r = files_look_begin(&t->look, e);
+	if (r == 0)
 		r = tty_look_begin(&t->look, e);
 	if (r == 0 && t->hooks && t->hooks->stopped)
 		r = t->hooks->stopped(t->hooks->ctx, e);

@@ -141,27 +141,25 @@ static int look_locks(const struct procfs_fdinfo *info, pid_t pid, struct image_
 	return 0;
 }
 
-static int refuse_name(const struct image_proc *p, const struct procfs_fd *fd, const char *link,
-		       int r, struct err *e)
+static int refuse_name(const struct kind_look *at, int r, struct err *e)
 {
 	if (r != -ENOTSUP)
-		return look_refuse(e, p, fd->fd, "look for %s: %s", link, strerror(-r));
-	look_refuse(e, p, fd->fd, "its name was removed, and it had others (%s)", link);
+		return look_refuse(e, at->p, at->fd->fd, "look for %s: %s", at->link, strerror(-r));
+	look_refuse(e, at->p, at->fd->fd, "its name was removed, and it had others (%s)",
+		    at->link);
 	return err_remedy(e, "let the process open it by another name, or end");
 }
 
-static int new_file(struct look *l, const struct image_proc *p, const struct frozen_proc *fp,
-		    const struct procfs_fd *fd, const char *link, struct err *e)
+/* All of `at` is there but the index, which it returns. */
+static int new_file(struct kind_look *at, struct err *e)
 {
-	struct procfs_fdinfo info;
-	int r = procfs_fdinfo(l->procfs, fp->pid, fd->fd, &info);
-	if (r < 0)
-		return look_refuse(e, p, fd->fd, "%s", strerror(-r));
+	struct look *l = at->l;
+	const struct procfs_fd *fd = at->fd;
 	struct image_file *f = vec_add(&l->image->files);
 	if (!f)
 		return err_set(e, ENOMEM, "out of memory");
-	*f = (struct image_file){ .flags = (int)info.flags & ~O_CLOEXEC,
-				  .pos = info.pos,
+	*f = (struct image_file){ .flags = (int)at->info->flags & ~O_CLOEXEC,
+				  .pos = at->info->pos,
 				  .mode = fd->mode,
 				  .mount = IMAGE_NONE,
 				  .pipe = IMAGE_NONE,
@@ -172,26 +170,27 @@ static int new_file(struct look *l, const struct image_proc *p, const struct fro
 				  .locks = VEC_INIT(struct image_lock) };
 	const struct part_mount *m = files_find_mount(l, fd->mnt_id);
 	f->mount = m ? m->index : IMAGE_NONE;
-	int index = (int)l->image->files.n - 1;
+	at->file = (int)l->image->files.n - 1;
 	scoped_free char *other = NULL;
-	r = named_is_gone(l, fd, link, &other);
+	int r = named_is_gone(l, fd, at->link, &other);
 	if (r < 0)
-		return refuse_name(p, fd, link, r, e);
-	const struct kind_look at = { l, p, fp, fd, other ? other : link, &info, index, r };
+		return refuse_name(at, r, e);
+	at->is_gone = r;
+	at->link = other ? other : at->link;
 	if (f->flags & O_ASYNC)
-		return kind_refuse(&at, "a descriptor that sends signals (O_ASYNC)", e);
-	r = look_locks(&info, fp->ns_pid, f);
+		return kind_refuse(at, "a descriptor that sends signals (O_ASYNC)", e);
+	r = look_locks(at->info, at->fp->ns_pid, f);
 	if (r == -EOPNOTSUPP)
-		return look_refuse(e, p, fd->fd, "a lease (%s)", link);
-	f->path = strdup(at.link);
+		return look_refuse(e, at->p, fd->fd, "a lease (%s)", at->link);
+	f->path = strdup(at->link);
 	if (r || !f->path)
 		return err_set(e, ENOMEM, "out of memory");
-	r = look_kind(&at, f, e);
+	r = look_kind(at, f, e);
 	if (r < 0)
 		return r;
 	f->carry = f->kind == FILE_PATH && S_ISREG(f->mode) && !(f->flags & O_PATH) &&
 		   (f->flags & O_ACCMODE) != O_RDONLY;
-	return index;
+	return at->file;
 }
 
 static int add_seen(struct look *l, pid_t pid, const struct procfs_fd *fd, int file)
@@ -226,10 +225,15 @@ static int new_own(struct look *l, const struct procfs_fd *fd, const char *link,
 	if (l->self.pidfd < 0)
 		return err_set(e, -l->self.pidfd, "pidfd_open: %s", strerror(-l->self.pidfd));
 	const struct image_proc nobody = { .comm = "in a queue" };
-	int file = new_file(l, &nobody, &l->self, fd, link, e);
+	struct procfs_fdinfo info;
+	int r = procfs_fdinfo(l->procfs, l->self.pid, fd->fd, &info);
+	if (r < 0)
+		return look_refuse(e, &nobody, fd->fd, "%s", strerror(-r));
+	struct kind_look at = { l, &nobody, &l->self, fd, link, &info, IMAGE_NONE };
+	int file = new_file(&at, e);
 	if (file < 0)
 		return file;
-	int r = add_seen(l, l->self.pid, fd, file);
+	r = add_seen(l, l->self.pid, fd, file);
 	return r ? err_set(e, -r, "compare descriptors: %s", strerror(-r)) : file;
 }
 
@@ -262,9 +266,11 @@ int files_look_own(struct look *l, int queue, int fd, struct err *e)
 	return kind_refuse_file(l, queue, why, e);
 }
 
-static int look_fd(struct look *l, struct image_proc *p, const struct frozen_proc *fp,
-		   const struct procfs_fd *fd, struct err *e)
+static int look_fd(struct look *l, int i, const struct procfs_fd *fd, struct err *e)
 {
+	struct image_proc *p = look_proc(l, i);
+	const struct frozen_proc *fp = frozen_proc(l->frozen, (size_t)i);
+	const struct procfs_fds *fds = vec_at(&l->fds, (size_t)i);
 	int file;
 	size_t at;
 	struct procfs_fdinfo info;
@@ -275,7 +281,8 @@ static int look_fd(struct look *l, struct image_proc *p, const struct frozen_pro
 		return look_refuse(e, p, fd->fd, "%s", strerror(-r));
 	bool cloexec = info.flags & O_CLOEXEC;
 	if (file == IMAGE_NONE) {
-		file = new_file(l, p, fp, fd, procfs_fd_link(&l->fds, fd), e);
+		struct kind_look seen = { l, p, fp, fd, procfs_fd_link(fds, fd), &info, IMAGE_NONE };
+		file = new_file(&seen, e);
 		if (file < 0)
 			return file;
 		r = add_seen(l, fp->pid, fd, file);
@@ -301,13 +308,29 @@ static int look_files(struct look *l, int i, struct err *e)
 	p->fds = VEC_INIT(struct image_fd);
 	if (fp->shares_files)
 		return look_refuse(e, p, -1, "it shares its descriptors with another process");
-	int r = procfs_fds(l->procfs, fp->pid, &l->fds);
-	if (r < 0)
-		return look_refuse(e, p, -1, "its descriptors: %s", strerror(-r));
-	vec_each(struct procfs_fd, fd, &l->fds.fds) {
-		r = look_fd(l, p, fp, fd, e);
+	const struct procfs_fds *fds = vec_at(&l->fds, (size_t)i);
+	vec_each(struct procfs_fd, fd, &fds->fds) {
+		int r = look_fd(l, i, fd, e);
 		if (r < 0)
 			return r;
+	}
+	return 0;
+}
+
+int files_look_begin(struct look *l, struct err *e)
+{
+	for (size_t i = 0; i < l->frozen->procs.n; i++) {
+		const struct frozen_proc *fp = frozen_proc(l->frozen, i);
+		struct procfs_fds *fds = vec_add(&l->fds);
+		if (!fds)
+			return err_set(e, ENOMEM, "out of memory");
+		*fds = PROCFS_FDS_INIT;
+		int r = fp->zombie ? 0 : procfs_fds(l->procfs, fp->pid, fds);
+		if (r >= 0)
+			continue;
+		struct image_proc p = { .pid = fp->ns_pid };
+		snprintf(p.comm, sizeof(p.comm), "%s", fp->stat.comm);
+		return look_refuse(e, &p, -1, "its descriptors: %s", strerror(-r));
 	}
 	return 0;
 }

@@ -11,6 +11,9 @@ int files_max_fd(const struct tree_image *im);
 /* The overlay mount with this id, NULL: it is none. */
 const struct part_mount *files_find_mount(const struct look *l, uint64_t mnt_id);
 
+/* Before all else: list the descriptors of all processes. */
+must_check int files_look_begin(struct look *l, struct err *e);
+
 /*
  * After all processes were looked at: what descriptions refer to others for.
  */

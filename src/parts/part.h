@@ -75,13 +75,13 @@ struct look {
 	struct vec ttys;		/* struct look_tty, one per image.ttys */
 	int next_template_fd;		/* number for the next file, ever growing */
 	struct vec opened;		/* struct look_opened: new map_files */
+	struct vec fds;			/* struct procfs_fds, one a process */
 	int root_fd;			/* of the sandbox, O_PATH */
 	int pid1_pidfd;			/* borrowed */
 	uint64_t shm_dev;		/* of mappings of System V segments; 0: there are none */
 	struct vec memory_names;	/* struct memfs_name */
 	/* scratch, reused from process to process */
 	struct procfs_maps maps;
-	struct procfs_fds fds;
 	struct vec seen;		/* struct look_seen, in order: files.c */
 	struct vec held;		/* int: descriptors from queues */
 	struct frozen_proc self;	/* the keeper, who holds these */

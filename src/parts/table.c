@@ -27,7 +27,7 @@ void look_init(struct look *l)
 		.mounts = VEC_INIT(struct part_mount),
 		.outers = VEC_INIT(struct part_outer),
 		.maps = PROCFS_MAPS_INIT,
-		.fds = PROCFS_FDS_INIT,
+		.fds = VEC_INIT(struct procfs_fds),
 		.seen = VEC_INIT(struct look_seen),
 		.ttys = VEC_INIT(struct look_tty),
 		.opened = VEC_INIT(struct look_opened),
@@ -59,7 +59,9 @@ void look_deinit(struct look *l)
 	}
 	vec_deinit(&l->ttys);
 	procfs_maps_deinit(&l->maps);
-	procfs_fds_deinit(&l->fds);
+	vec_each(struct procfs_fds, fds, &l->fds)
+		procfs_fds_deinit(fds);
+	vec_deinit(&l->fds);
 }
 
 int look_refuse(struct err *e, const struct image_proc *p, int fd, const char *fmt, ...)
