@@ -78,6 +78,7 @@ GUESTS = [
     Guest("pipe_queue", core=True), Guest("pipe_stream"), Guest("fifo"), Guest("eventfd"),
     Guest("timerfd"), Guest("signalfd"), Guest("pidfd"),
     *kinds("epoll", "level edge oneshot nested numbers shared asleep fifo kinds signal"),
+    Guest("inotify"),
     *kinds("sock_named", "abstract path shm"),
     Guest("sock_pair", core=True), Guest("sock_rights"), Guest("sock_netlink"),
     *kinds("sock_asleep", "recv recv-timeout recvmsg recv-tcp accept accept-unix "

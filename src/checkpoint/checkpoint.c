@@ -26,6 +26,7 @@
 
 #include "base/clock.h"
 #include "checkpoint/take.h"
+#include "parts/inotify.h"
 #include "sys/file.h"
 
 static int run_prepare(void *ctx, struct err *e)
@@ -71,9 +72,20 @@ static int run_freeze(void *ctx, struct err *e)
 	return freeze_tree(t->en->freezer, t->in->pid1, &t->frozen, e);
 }
 
+/* What we did with the sandbox's files, closing them, too, is nobody's business. */
+static void be_quiet(struct take *t)
+{
+	if (!t->look.inotifys.n)
+		return;
+	look_close(&t->look);
+	files_open_deinit(&t->reopened);
+	inotify_quiet_live(&t->look);
+}
+
 static void undo_freeze(void *ctx)
 {
 	struct take *t = ctx;
+	be_quiet(t);
 	thaw(t->frozen);
 	t->frozen = NULL;
 }
@@ -162,6 +174,8 @@ static int run_move(void *ctx, struct err *e)
 	t->moved = t->was_cut;
 	int r = take_move(t, e);
 	t->broken |= r < 0;
+	if (r == 0)
+		rehome_forget(t);
 	return r;
 }
 
@@ -301,6 +315,7 @@ static int take_once(struct take *t, struct err *e)
 	t->carry = VEC_INIT(struct carry_want);
 	int r = stage_run(take_stages, sizeof(take_stages) / sizeof(take_stages[0]), t,
 			  &t->stats->times, e);
+	rehome_leave(t);
 	if (r == 0) {
 		take_stats(t);
 		take_commit(t);

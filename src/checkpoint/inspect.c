@@ -8,6 +8,7 @@
 
 #include "checkpoint/take.h"
 #include "parts/ids.h"
+#include "parts/inotify.h"
 #include "parts/mapfile.h"
 #include "parts/mapheld.h"
 #include "parts/memfs.h"
@@ -179,6 +180,8 @@ int take_look(struct take *t, struct err *e)
 	int r = take_look_sysv(t, e);
 	if (r == 0)
 		r = files_look_begin(&t->look, e);
+	if (r == 0)
+		r = inotify_look_begin(&t->look, e);
 	if (r == 0)
 		r = tty_look_begin(&t->look, e);
 	if (r == 0 && t->hooks && t->hooks->stopped)

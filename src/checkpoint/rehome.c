@@ -26,12 +26,24 @@
 
 #include "checkpoint/take.h"
 #include "parts/epoll.h"
+#include "parts/inotify.h"
 #include "parts/sockets.h"
 #include "sys/file.h"
 #include "sys/sock.h"
 
+static bool watches_cut_mount(const struct take *t, const struct image_file *f)
+{
+	vec_each(struct fs_mount, m, &t->in->fs->mounts)
+		if (m->old_mnt_id &&
+		    inotify_is_on(f, (int)(m - (struct fs_mount *)t->in->fs->mounts.data)))
+			return true;
+	return false;
+}
+
 static bool on_cut_mount(const struct take *t, const struct image_file *f)
 {
+	if (watches_cut_mount(t, f))
+		return true;
 	int mount = sock_is_placed(f)				    ? image_sock_of(f)->mount :
 		    f->kind == FILE_PATH || f->kind == FILE_FIFO ? f->mount :
 								    IMAGE_NONE;
@@ -310,4 +322,26 @@ void rehome_write(struct take *t, int proc, const struct rehome *r, struct prog 
 	/* before the locks: closing any descriptor of a file drops them */
 	prog_sys(p, SYS_close_range, r->first_free_fd, ~0u, 0);
 	write_locks(t, ip, p);
+}
+
+/*
+ * The live epolls forget a description when it is closed, and these stay open
+ * for a while. Where that fails they are closed at once.
+ */
+void rehome_forget(struct take *t)
+{
+	vec_each(struct look_inotify, in, &t->look.inotifys)
+		if (is_wanted(t, in->file) && epoll_forget(&t->look, in->file, in->fd))
+			in->file = IMAGE_NONE;
+}
+
+void rehome_leave(struct take *t)
+{
+	struct vec *left = &t->en->left;
+	vec_each(struct look_inotify, in, &t->look.inotifys)
+		if (t->moved && is_wanted(t, in->file))
+			inotify_leave(left, take_fd(&in->fd),
+				      inotify_of(image_file(&t->next->image, in->file)));
+	if (t->look.inotify_fd >= 0)
+		inotify_leave(left, take_fd(&t->look.inotify_fd), NULL);
 }

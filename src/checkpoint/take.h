@@ -71,5 +71,11 @@ must_check int rehome_check(struct take *t, struct err *e);
 must_check int rehome_receive(struct take *t, int proc, struct rehome *r, struct prog *p,
 			      unsigned int socket, int keeper_socket, struct err *e);
 
+/* All have moved: no epoll watches an inotify whose place another took. */
+void rehome_forget(struct take *t);
+
+/* The inotifys whose place others took have no owner any more. */
+void rehome_leave(struct take *t);
+
 /* Write the program that puts them in place. */
 void rehome_write(struct take *t, int proc, const struct rehome *r, struct prog *p);

@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 
 #include "base/buf.h"
+#include "parts/inotify.h"
 #include "sandbox/init/image.h"
 #include "sandbox/userns.h"
 #include "sys/pipe.h"
@@ -56,6 +57,7 @@ int engine_init(struct engine *en, struct store *store, const struct spec *spec,
 			       .init_image_fd = -1,
 			       .confine_fd = -1,
 			       .next_template_fd = ENGINE_TEMPLATE_FDS,
+			       .left = VEC_INIT(struct inotify_left),
 			       .keep_groups = userns_uid_count() == 1 };
 	fs_spares_init(&en->spares, store);
 	/* what a command starts with: the default filter */
@@ -94,6 +96,7 @@ void engine_deinit(struct engine *en)
 {
 	cleanup_fd(&en->init_image_fd);
 	cleanup_fd(&en->confine_fd);
+	(void)inotify_close_left(&en->left, true);
 	fs_spares_clear(&en->spares);
 	if (en->mounts)
 		mounts_free(en->mounts);

@@ -30,6 +30,7 @@ struct engine {
 	struct limits *limits;
 	struct freezer *freezer;
 	struct remote_puppet puppet;
+	struct vec left;		/* struct inotify_left */
 	int init_image_fd;		/* memfd: mulligan-init */
 	int confine_fd;			/* memfd: what it confines itself by */
 	int next_template_fd;		/* see parts/mapfile.h */

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "engine/gate.h"
+#include "parts/inotify.h"
 #include "sys/proc.h"
 #include "sys/sched.h"
 
@@ -21,6 +22,7 @@ int incarnation_release(struct incarnation *in, struct err *e)
 		return err_set(e, EINVAL, "an incarnation that is %s cannot be released",
 			       incarnation_state_name(in->state));
 	files_arm_timers(&in->timers);
+	inotify_quiet(&in->inotifys);
 	int r = gate_open(in, e);
 	if (r == 0)
 		in->state = INCARNATION_RUNNING;
@@ -29,6 +31,10 @@ int incarnation_release(struct incarnation *in, struct err *e)
 
 void incarnation_kill(struct incarnation *in)
 {
+	/* theirs shall be the last: inotify.h */
+	vec_each(int, fd, &in->inotifys)
+		cleanup_fd(fd);
+	vec_deinit(&in->inotifys);
 	if (in->pid1_pidfd >= 0 && in->state != INCARNATION_DEAD) {
 		/*
 		 * It ends its namespace when it wakes: 0.2 ms that whoever asked

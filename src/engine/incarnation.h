@@ -48,6 +48,7 @@ struct incarnation {
 	struct tracker tracker;		/* processes and dirty tracking */
 	struct vec outers;		/* struct files_outer: take them */
 	struct vec timers;		/* struct files_timer: to arm with the gate */
+	struct vec inotifys;		/* int: to be quieted with the gate */
 	struct vec empties;		/* uint64_t: sockets in whose queues a look saw an
 					 * empty message behind others */
 	int gate_fd;

@@ -10,6 +10,7 @@
 #include "keeper/merging.h"
 #include "keeper/nodes.h"
 #include "keeper/turns.h"
+#include "parts/inotify.h"
 
 struct taking {
 	struct box *box;
@@ -107,12 +108,14 @@ enum { SETTLE_NS = 10000000 };
 
 /*
  * A thread that slept too deep to be stopped (a vfork's parent) stops when it
- * wakes, long after the checkpoint was refused: let it go then.
+ * wakes, long after the checkpoint was refused: let it go then. And what takes
+ * its time to be closed is closed by and by.
  */
 static void settle_fire(struct loop_timer *timer)
 {
 	struct box *b = loop_owner(timer, struct box, settle);
-	if (freezer_settle(b->engine.freezer))
+	size_t left = inotify_close_left(&b->engine.left, false);
+	if (freezer_settle(b->engine.freezer) || left)
 		loop_timer_set(&b->loop, &b->settle, clock_now_ns() + SETTLE_NS);
 }
 

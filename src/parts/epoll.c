@@ -489,6 +489,33 @@ int epoll_add_moved(struct files_open *o, int file, int epoll_fd)
 	return r ? r : back;
 }
 
+static int forget_in(const struct look *l, int epoll, int file, int old_fd)
+{
+	scoped_fd int copy = -1;
+	int r = 0;
+	vec_each(struct entry, entry, &epoll_of(l->image, epoll)->entries) {
+		if (r || entry->file != file)
+			continue;
+		if (copy < 0)
+			copy = epoll_copy(l, epoll);
+		r = copy < 0 ? copy : sys_epoll_remove_as(copy, old_fd, entry->number);
+	}
+	return r;
+}
+
+int epoll_forget(const struct look *l, int file, int old_fd)
+{
+	struct rlimit limit;
+	int r = raise_limit(&limit);
+	if (r)
+		return r;
+	for (int i = 0; r == 0 && i < (int)l->image->files.n; i++)
+		if (epoll_of(l->image, i))
+			r = forget_in(l, i, file, old_fd);
+	int back = sys_prlimit(0, RLIMIT_NOFILE, &limit, NULL);
+	return r ? r : back;
+}
+
 const struct file_kind kind_epoll = {
 	.kind = FILE_EPOLL,
 	.is = is_epoll,

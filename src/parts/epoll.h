@@ -15,5 +15,11 @@ bool epoll_watches_moved(const struct files_open *o, int file);
  */
 must_check int epoll_add_moved(struct files_open *o, int file, int epoll_fd);
 
+/*
+ * Let all live epolls forget the old description of a file that was opened
+ * again: nobody has it but we, as old_fd. -errno: some may watch it still.
+ */
+must_check int epoll_forget(const struct look *l, int file, int old_fd);
+
 /* A descriptor of a description that was looked at, from its process. */
 must_check int epoll_copy(const struct look *l, int file);

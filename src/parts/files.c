@@ -215,7 +215,7 @@ static int add_seen(struct look *l, pid_t pid, const struct procfs_fd *fd, int f
 static bool must_be_held(const struct image_file *f)
 {
 	return kind_of(f->kind)->load || f->kind == FILE_FIFO || f->kind == FILE_PATH ||
-	       pidfd_is_late(f) || sock_is_placed(f);
+	       f->kind == FILE_INOTIFY || pidfd_is_late(f) || sock_is_placed(f);
 }
 
 static int new_own(struct look *l, const struct procfs_fd *fd, const char *link, struct err *e)

@@ -64,6 +64,8 @@ struct files_open {
 				 * connection, while that is filled; -1: none */
 	struct vec outers;	/* struct files_outer */
 	struct vec timers;	/* struct files_timer */
+	struct vec inotifys;	/* int: what they are told before all is ready counts
+				 * for nothing; inotify_quiet() */
 	struct vec ttys;	/* struct tty_ends, one per image.ttys (tty.c) */
 };
 

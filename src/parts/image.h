@@ -219,6 +219,7 @@ enum image_file_kind {
 	FILE_TIMERFD = 11,
 	FILE_EPOLL = 12,
 	FILE_PIDFD = 13,
+	FILE_INOTIFY = 14,	/* own: struct inotify */
 	FILE_SOCKET = 20,	/* own: struct image_sock */
 };
 

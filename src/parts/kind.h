@@ -52,7 +52,7 @@ struct file_kind {
 
 extern const struct file_kind kind_pipe, kind_eventfd, kind_path, kind_fifo, kind_unlinked,
 	kind_node, kind_socket, kind_epoll, kind_timerfd, kind_signalfd,
-	kind_pidfd, kind_tty, kind_memfd;
+	kind_pidfd, kind_tty, kind_memfd, kind_inotify;
 
 extern const struct file_kind *const kind_table[];
 extern const size_t kind_count;

@@ -7,7 +7,7 @@
 /* Order of asking: the special before the general; a path is what is left. */
 const struct file_kind *const kind_table[] = {
 	&kind_pipe, &kind_eventfd, &kind_socket, &kind_epoll, &kind_timerfd, &kind_signalfd,
-	&kind_pidfd, &kind_tty, &kind_memfd, &kind_unlinked, &kind_fifo, &kind_node,
+	&kind_pidfd, &kind_inotify, &kind_tty, &kind_memfd, &kind_unlinked, &kind_fifo, &kind_node,
 	&kind_path,
 };
 const size_t kind_count = sizeof(kind_table) / sizeof(kind_table[0]);

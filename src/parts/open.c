@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "parts/epoll.h"
+#include "parts/inotify.h"
 #include "parts/kind.h"
 #include "parts/sockets.h"
 #include "parts/tty.h"
@@ -46,10 +47,13 @@ static int open_one(struct files_open *o, int file, struct err *e)
 	return r ? err_set(e, -r, "lock '%s' again: %s", f->path, strerror(-r)) : 0;
 }
 
-static int join_sockets(struct files_open *o, struct err *e)
+/* Inotifys are last: nothing of all this is to be told. */
+static int join(struct files_open *o, struct err *e)
 {
 	int file;
 	int r = sock_join(o, &file);
+	if (r == 0)
+		r = inotify_join(o, &file);
 	return r ? err_set(e, -r, "set up '%s' again: %s", image_file(o->image, file)->path,
 			   strerror(-r)) :
 		   0;
@@ -61,6 +65,7 @@ int files_open_all(struct files_open *o, struct err *e)
 	o->ends = VEC_INIT(int);
 	o->outers = VEC_INIT(struct files_outer);
 	o->timers = VEC_INIT(struct files_timer);
+	o->inotifys = VEC_INIT(int);
 	o->ttys = VEC_INIT(struct tty_ends);
 	if (vec_reserve(&o->fds, o->image->files.n) || vec_reserve(&o->ends, o->image->files.n))
 		return err_set(e, ENOMEM, "out of memory");
@@ -72,7 +77,7 @@ int files_open_all(struct files_open *o, struct err *e)
 	if (r == 0 && !o->wanted)
 		r = tty_open_end(o, e);
 	if (r == 0)
-		r = join_sockets(o, e);
+		r = join(o, e);
 	if (r)
 		return r;
 	r = epoll_join(o);
@@ -92,4 +97,5 @@ void files_open_deinit(struct files_open *o)
 	vec_deinit(&o->ends);
 	vec_deinit(&o->outers);
 	files_timers_deinit(&o->timers);
+	inotify_quiet(&o->inotifys);
 }

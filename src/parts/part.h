@@ -64,6 +64,14 @@ struct look_opened {
 	int number;
 };
 
+/* A live inotify, as a descriptor of ours. */
+struct look_inotify {
+	pid_t pid;
+	int number;
+	int fd;			/* -1: it has events of its own */
+	int file;		/* image.files, by this descriptor of it; IMAGE_NONE */
+};
+
 struct look {
 	struct frozen *frozen;
 	struct procfs *procfs;
@@ -84,6 +92,8 @@ struct look {
 	struct procfs_maps maps;
 	struct vec seen;		/* struct look_seen, in order: files.c */
 	struct vec held;		/* int: descriptors from queues */
+	struct vec inotifys;		/* struct look_inotify */
+	int inotify_fd;			/* one of ours, to compare with; -1: none yet */
 	struct frozen_proc self;	/* the keeper, who holds these */
 	bool shares_net;		/* the sandbox has the network of others */
 	int diag_fd;			/* for sys_unix_diag(); borrowed */
@@ -149,6 +159,9 @@ extern const size_t part_count;
 
 void look_init(struct look *l);
 void look_deinit(struct look *l);
+
+/* Close what was opened of the sandbox's: the templates have it, or nobody. */
+void look_close(struct look *l);
 
 static inline struct image_proc *look_proc(const struct look *l, int i)
 {

@@ -35,23 +35,34 @@ void look_init(struct look *l)
 		.root_fd = -1,
 		.pid1_pidfd = -1,
 		.held = VEC_INIT(int),
+		.inotifys = VEC_INIT(struct look_inotify),
+		.inotify_fd = -1,
 		.self.pidfd = -1,
 		.diag_fd = -1,
 	};
 }
 
-void look_deinit(struct look *l)
+void look_close(struct look *l)
 {
-	vec_deinit(&l->mounts);
-	vec_deinit(&l->outers);
-	vec_deinit(&l->seen);
-	vec_each(int, fd, &l->held)
-		cleanup_fd(fd);
-	vec_deinit(&l->held);
-	cleanup_fd(&l->self.pidfd);
 	vec_each(struct look_opened, o, &l->opened)
 		cleanup_fd(&o->fd);
 	vec_deinit(&l->opened);
+	vec_each(int, fd, &l->held)
+		cleanup_fd(fd);
+	vec_deinit(&l->held);
+}
+
+void look_deinit(struct look *l)
+{
+	look_close(l);
+	vec_deinit(&l->mounts);
+	vec_deinit(&l->outers);
+	vec_deinit(&l->seen);
+	vec_each(struct look_inotify, in, &l->inotifys)
+		cleanup_fd(&in->fd);
+	vec_deinit(&l->inotifys);
+	cleanup_fd(&l->inotify_fd);
+	cleanup_fd(&l->self.pidfd);
 	memfs_names_deinit(&l->memory_names);
 	vec_each(struct look_tty, t, &l->ttys) {
 		cleanup_fd(&t->master_fd);

@@ -305,6 +305,8 @@ static int run_open(void *ctx, struct err *e)
 	b->files.outers = VEC_INIT(struct files_outer);
 	in->timers = b->files.timers;
 	b->files.timers = VEC_INIT(struct files_timer);
+	in->inotifys = b->files.inotifys;
+	b->files.inotifys = VEC_INIT(int);
 	return 0;
 }
 
@@ -373,6 +375,7 @@ static struct incarnation *incarnation_new(struct engine *en, struct checkpoint 
 				    .tracker = TRACKER_INIT,
 				    .outers = VEC_INIT(struct files_outer),
 				    .timers = VEC_INIT(struct files_timer),
+				    .inotifys = VEC_INIT(int),
 				    .empties = VEC_INIT(uint64_t) };
 	return in;
 }

@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
@@ -70,7 +72,8 @@ void sys_timer_set(int timer_fd, uint64_t at_ns)
 }
 
 /* The number is free here, or what has it waits under another. */
-static int add_as(int epoll_fd, int fd, int number, struct epoll_event *ev)
+static int put_and_control(int epoll_fd, int operation, int fd, int number,
+			   struct epoll_event *ev)
 {
 	int flags = fcntl(number, F_GETFD);
 	scoped_fd int kept = flags < 0 ? -1 : fcntl(number, F_DUPFD_CLOEXEC, 0);
@@ -78,7 +81,7 @@ static int add_as(int epoll_fd, int fd, int number, struct epoll_event *ev)
 		return -errno;
 	if (dup3(fd, number, O_CLOEXEC) < 0)
 		return -errno;
-	int r = epoll_ctl(epoll_fd, EPOLL_CTL_ADD, number, ev) ? -errno : 0;
+	int r = epoll_ctl(epoll_fd, operation, number, ev) ? -errno : 0;
 	if (kept < 0)
 		close(number);
 	else if (dup3(kept, number, flags & FD_CLOEXEC ? O_CLOEXEC : 0) < 0 && r == 0)
@@ -86,18 +89,29 @@ static int add_as(int epoll_fd, int fd, int number, struct epoll_event *ev)
 	return r;
 }
 
-int sys_epoll_add_as(int epoll_fd, int fd, int number, uint32_t events, uint64_t data)
+static int control_as(int epoll_fd, int operation, int fd, int number, struct epoll_event *ev)
 {
 	int r = sys_fault("epoll_ctl");
 	if (r)
 		return r;
-	struct epoll_event ev = {.events = events, .data.u64 = data};
 	if (fd == number)
-		return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &ev) ? -errno : 0;
+		return epoll_ctl(epoll_fd, operation, fd, ev) ? -errno : 0;
 	if (epoll_fd != number)
-		return add_as(epoll_fd, fd, number, &ev);
+		return put_and_control(epoll_fd, operation, fd, number, ev);
 	scoped_fd int epoll = fcntl(epoll_fd, F_DUPFD_CLOEXEC, 0);
-	return epoll < 0 ? -errno : add_as(epoll, fd, number, &ev);
+	return epoll < 0 ? -errno : put_and_control(epoll, operation, fd, number, ev);
+}
+
+int sys_epoll_add_as(int epoll_fd, int fd, int number, uint32_t events, uint64_t data)
+{
+	struct epoll_event ev = {.events = events, .data.u64 = data};
+	return control_as(epoll_fd, EPOLL_CTL_ADD, fd, number, &ev);
+}
+
+int sys_epoll_remove_as(int epoll_fd, int fd, int number)
+{
+	struct epoll_event unused = {0};
+	return control_as(epoll_fd, EPOLL_CTL_DEL, fd, number, &unused);
 }
 
 int sys_epoll_take(int epoll_fd, unsigned int n)
@@ -169,4 +183,32 @@ int sys_timerfd_set_ticks(int fd, uint64_t ticks)
 	if (r)
 		return r;
 	return ioctl(fd, TFD_IOC_SET_TICKS, &ticks) ? -errno : 0;
+}
+
+int sys_inotify(int flags)
+{
+	int r = sys_fault("inotify_init1");
+	if (r)
+		return r;
+	int fd = inotify_init1(flags | IN_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int sys_inotify_add(int inotify_fd, int fd, uint32_t mask)
+{
+	int r = sys_fault("inotify_add_watch");
+	if (r)
+		return r;
+	char path[32];
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	int number = inotify_add_watch(inotify_fd, path, mask);
+	return number < 0 ? -errno : number;
+}
+
+int sys_inotify_remove(int inotify_fd, int number)
+{
+	int r = sys_fault("inotify_rm_watch");
+	if (r)
+		return r;
+	return inotify_rm_watch(inotify_fd, number) ? -errno : 0;
 }

@@ -1,5 +1,5 @@
 /*
- * event.h - epoll, timers, signalfd: close-on-exec.
+ * event.h - epoll, timers, signalfd, inotify: close-on-exec.
  */
 #pragma once
 
@@ -29,6 +29,9 @@ void sys_timer_set(int timer_fd, uint64_t at_ns);
  */
 must_check int sys_epoll_add_as(int epoll_fd, int fd, int number, uint32_t events, uint64_t data);
 
+/* Remove what was registered so. */
+must_check int sys_epoll_remove_as(int epoll_fd, int fd, int number);
+
 /* Take up to n events without waiting and forget them: how many, -errno. */
 must_check int sys_epoll_take(int epoll_fd, unsigned int n);
 
@@ -44,3 +47,9 @@ must_check int sys_timerfd_get(int fd, struct itimerspec *value);
 must_check int sys_timerfd_set(int fd, int flags, const struct itimerspec *value);
 /* Expirations that were not read yet, at least 1. Needs CONFIG_CHECKPOINT_RESTORE. */
 must_check int sys_timerfd_set_ticks(int fd, uint64_t ticks);
+
+/* flags: IN_NONBLOCK. */
+must_check int sys_inotify(int flags);
+/* Watch what a descriptor (O_PATH too) stands for: the number of the watch. */
+must_check int sys_inotify_add(int inotify_fd, int fd, uint32_t mask);
+must_check int sys_inotify_remove(int inotify_fd, int number);
