@@ -49,14 +49,20 @@ void checkpoint_descend(struct checkpoint *c, struct checkpoint *parent)
 	}
 }
 
-int checkpoint_fork_ahead(struct checkpoint *c, struct template *out, struct err *e)
+const struct checkpoint *checkpoint_ahead_of(const struct checkpoint *c)
 {
 	unsigned int level = ahead_level(c->depth + 1);
-	struct checkpoint *ancestor = level ? c->skip[level] : NULL;
-	if (ancestor && ancestor->keeper == getpid() && ancestor->template.socket >= 0) {
+	const struct checkpoint *a = level ? c->skip[level] : NULL;
+	return a && a->keeper == getpid() && a->template.socket >= 0 ? a : NULL;
+}
+
+int checkpoint_fork_ahead(struct checkpoint *c, struct template *out, struct err *e)
+{
+	const struct checkpoint *ancestor = checkpoint_ahead_of(c);
+	if (ancestor) {
 		struct err why = ERR_INIT;
 		int r = ahead_make(&ancestor->template, &ancestor->image, ancestor->depth,
-				   &c->template, &c->image, level, out, &why);
+				   &c->template, &c->image, ahead_level(c->depth + 1), out, &why);
 		/* an ancestor that cannot serve costs time later, no state now */
 		if (r == 0)
 			return 0;

@@ -42,6 +42,9 @@ void checkpoint_descend(struct checkpoint *c, struct checkpoint *parent);
  */
 must_check int checkpoint_fork_ahead(struct checkpoint *c, struct template *out, struct err *e);
 
+/* The ancestor that checkpoint_fork_ahead() asks first, or NULL: c alone. */
+const struct checkpoint *checkpoint_ahead_of(const struct checkpoint *c);
+
 /*
  * In the keeper of a fork: replace the parent's connection to the template by
  * one of its own, made by the parent with checkpoint_attach().

@@ -31,7 +31,7 @@ static bool prepare_files(struct box *b)
 	struct err e = ERR_INIT;
 	if (!b->live || b->live->fs->state != FS_LIVE)
 		return false;
-	if (checkpoint_prepare(b->live, &e))
+	if (box_prepare(b, &e))
 		background_failed(b, "prepare-files", &e);
 	return b->live->fs->state != FS_LIVE;
 }

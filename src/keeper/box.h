@@ -191,6 +191,9 @@ must_check int box_from_image(struct box *b, struct err *e);
 must_check int box_from_files(struct box *b, const struct spec *effective,
 			      struct fs_snapshot *files, struct err *e);
 
+/* Make ready what the next checkpoint takes; see checkpoint_prepare(). */
+must_check int box_prepare(struct box *b, struct err *e);
+
 /* A new node below head, which becomes the head. tag may be NULL. */
 must_check int box_checkpoint(struct box *b, const char *tag, struct box_checkpoint *out,
 			      struct err *e);

@@ -70,38 +70,43 @@ static void settle_commands(struct commands *t)
 	}
 }
 
-static int by_pid(const void *a, const void *b)
+static pid_t template_of(const struct checkpoint *c)
 {
-	const pid_t *x = a, *y = b;
-	return (*x > *y) - (*x < *y);
+	return c && c->template.socket >= 0 ? c->template.pid : 0;
 }
 
-/* Any ancestor's template may be forked for the new one: take turns at all. */
-static int turns_take(struct box *b, struct vec *held, struct err *e)
+/* At the templates that are asked for the next one, the lower pid first. */
+static int turns_take(struct box *b, pid_t held[2], struct err *e)
 {
-	*held = VEC_INIT(pid_t);
-	for (const struct node *n = b->head; n; n = n->parent) {
-		pid_t *pid = n->checkpoint->template.socket >= 0 ? vec_add(held) : NULL;
-		if (pid)
-			*pid = n->checkpoint->template.pid;
-		else if (n->checkpoint->template.socket >= 0)
-			return err_set(e, ENOMEM, "no memory for a checkpoint");
-	}
-	if (held->n)
-		qsort(held->data, held->n, sizeof(pid_t), by_pid);
-	vec_each(pid_t, pid, held) {
-		int r = turn_take(b->turns_fd, *pid, e);
-		if (r)
+	const struct checkpoint *c = b->head->checkpoint;
+	pid_t one = template_of(c), other = template_of(checkpoint_ahead_of(c));
+	held[0] = one < other ? one : other;
+	held[1] = one < other ? other : one;
+	for (size_t i = 0; i < 2; i++) {
+		int r = held[i] ? turn_take(b->turns_fd, held[i], e) : 0;
+		if (r) {
+			held[i] = held[1] = 0;	/* those from here on */
 			return r;
+		}
 	}
 	return 0;
 }
 
-static void turns_give(struct box *b, struct vec *held)
+static void turns_give(struct box *b, const pid_t held[2])
 {
-	vec_each(pid_t, pid, held)
-		turn_give(b->turns_fd, *pid);
-	vec_deinit(held);
+	for (size_t i = 0; i < 2; i++)
+		if (held[i])
+			turn_give(b->turns_fd, held[i]);
+}
+
+int box_prepare(struct box *b, struct err *e)
+{
+	pid_t held[2];
+	int r = turns_take(b, held, e);
+	if (!r)
+		r = checkpoint_prepare(b->live, e);
+	turns_give(b, held);
+	return r;
 }
 
 enum { SETTLE_NS = 10000000 };
@@ -122,11 +127,11 @@ static void settle_fire(struct loop_timer *timer)
 static int take(struct box *b, struct taking *t, struct checkpoint_stats *stats, struct err *e)
 {
 	const struct checkpoint_hooks hooks = { .ctx = t, .stopped = stopped, .frozen = frozen };
-	struct vec held = VEC_INIT(pid_t);
-	int r = turns_take(b, &held, e);
+	pid_t held[2];
+	int r = turns_take(b, held, e);
 	if (!r)
 		r = checkpoint_take(b->live, &t->outers, &hooks, &t->node->checkpoint, stats, e);
-	turns_give(b, &held);
+	turns_give(b, held);
 	vec_deinit(&t->outers);
 	b->settle.fire = settle_fire;
 	settle_fire(&b->settle);
