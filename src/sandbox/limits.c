@@ -215,15 +215,15 @@ uint32_t limits_pids_max(const struct limits *l)
 /* Remove the groups in a directory of a sandbox; how many stayed. */
 static int sweep_groups(int dir_fd)
 {
-	DIR *d;
-	if (sys_opendir_fd(dir_fd, &d))
-		return 1;
-	int stayed = 0;
-	for (struct dirent *it; (it = readdir(d));)
+	scoped_dir DIR *d = NULL;
+	struct dirent *it;
+	int stayed = 0, r = sys_opendir_fd(dir_fd, &d);
+	while (r == 0 && (r = sys_readdir(d, &it)) > 0) {
+		r = 0;
 		if (it->d_type == DT_DIR && it->d_name[0] == 'g')
 			stayed += !!sys_unlinkat(dir_fd, it->d_name, AT_REMOVEDIR);
-	closedir(d);
-	return stayed;
+	}
+	return stayed + !!r;
 }
 
 /* One sandbox's directory, if no keeper holds it; how many stayed. */
@@ -251,15 +251,15 @@ static bool belongs(const char *dir, const char *name)
 static int sweep_place(const char *path, const char *name)
 {
 	scoped_fd int fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-	DIR *d;
-	if (fd < 0 || sys_opendir_fd(fd, &d))
-		return 0;
-	int stayed = 0;
-	for (struct dirent *it; (it = readdir(d));)
+	scoped_dir DIR *d = NULL;
+	struct dirent *it;
+	int stayed = 0, r = fd < 0 ? fd : sys_opendir_fd(fd, &d);
+	while (r == 0 && (r = sys_readdir(d, &it)) > 0) {
+		r = 0;
 		if (it->d_type == DT_DIR && belongs(it->d_name, name))
 			stayed += sweep_sandbox(fd, it->d_name);
-	closedir(d);
-	return stayed;
+	}
+	return r == 0 || r == -ENOENT ? stayed : r;
 }
 
 int limits_gc(const char *name, struct err *e)
@@ -269,10 +269,15 @@ int limits_gc(const char *name, struct err *e)
 	if (r)
 		return r;
 	int stayed = 0;
-	for (size_t i = 0; i < m.n; i++)
-		stayed += sweep_place(m.place[i].dir, name);
+	for (size_t i = 0; i < m.n && r >= 0; i++) {
+		r = sweep_place(m.place[i].dir, name);
+		if (r < 0)
+			err_set(e, -r, "look for cgroups in '%s': %s", m.place[i].dir,
+				strerror(-r));
+		stayed += r;
+	}
 	limits_means_deinit(&m);
-	return stayed;
+	return r < 0 ? r : stayed;
 }
 
 enum limits_kind limits_probe(struct err *why)

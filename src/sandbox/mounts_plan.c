@@ -82,9 +82,12 @@ static int add_place(struct mounts *m, const char *dst, const char *src, enum vo
 		return -ENOMEM;
 	*p = (struct place){.dst = strdup(dst), .mode = mode, .parent = -1};
 	p->src = src ? strdup(src) : NULL;
-	struct stat st;
-	p->file = src && !sys_fstatat(AT_FDCWD, src, &st, 0) && !S_ISDIR(st.st_mode);
-	return p->dst && (p->src || !src) ? 0 : -ENOMEM;
+	struct stat st = {0};
+	int r = src ? sys_fstatat(AT_FDCWD, src, &st, 0) : 0;
+	p->file = src && r == 0 && !S_ISDIR(st.st_mode);
+	if (r == -ENOENT)
+		r = 0;	/* told when it is to be mounted */
+	return !p->dst || (src && !p->src) ? -ENOMEM : r;
 }
 
 static int by_path(const void *a, const void *b)
@@ -113,8 +116,9 @@ static int plan_places(struct mounts *m, const struct spec *spec, struct err *e)
 {
 	size_t n_cow = 0;
 	vec_each(struct volume, v, &spec->volumes) {
-		if (add_place(m, v->dst, v->src, v->mode))
-			return no_memory(e);
+		int r = add_place(m, v->dst, v->src, v->mode);
+		if (r)
+			return err_set(e, -r, "look at the volume '%s': %s", v->src, strerror(-r));
 		struct place *p = vec_at(&m->places, m->places.n - 1);
 		p->cow_index = n_cow;
 		n_cow += v->mode == VOLUME_COW;

@@ -10,6 +10,8 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include "base/cleanup.h"
+#include "sys/file.h"
 #include "sys/stream.h"
 
 enum { INFO_MAX_BYTES = 1 << 20 };
@@ -279,33 +281,34 @@ static int by_name(const void *a, const void *b)
 	return strcmp(x->name, y->name);
 }
 
+/* .lock, and what is not ours or gone, is nothing. */
+static int list_entry(int runtime_fd, const char *name, struct vec *list)
+{
+	struct runtime_entry entry;
+	struct err ignored;
+	if (runtime_check_name(name, &ignored) || entry_read(runtime_fd, name, &entry))
+		return 0;
+	struct runtime_entry *added = vec_add(list);
+	if (added)
+		*added = entry;
+	return added ? 0 : -ENOMEM;
+}
+
 int runtime_list(int runtime_fd, struct vec *out, struct err *e)
 {
-	*out = VEC_INIT(struct runtime_entry);
-	int fd = openat(runtime_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	if (!dir) {
-		int code = errno;
-		cleanup_fd(&fd);
-		return err_set(e, code, "read the runtime directory: %s", strerror(code));
+	struct vec list = VEC_INIT(struct runtime_entry);
+	scoped_dir DIR *dir = NULL;
+	struct dirent *d;
+	int r = sys_opendir_fd(runtime_fd, &dir);
+	while (r == 0 && (r = sys_readdir(dir, &d)) > 0)
+		r = list_entry(runtime_fd, d->d_name, &list);
+	if (r < 0) {
+		vec_deinit(&list);
+		return err_set(e, -r, "read the runtime directory: %s", strerror(-r));
 	}
-	for (struct dirent *d; (d = readdir(dir));) {
-		struct runtime_entry entry;
-		struct err ignored;	/* .lock and what is not ours */
-		if (runtime_check_name(d->d_name, &ignored) ||
-		    entry_read(runtime_fd, d->d_name, &entry))
-			continue;
-		struct runtime_entry *added = vec_add(out);
-		if (!added) {
-			closedir(dir);
-			vec_deinit(out);
-			return err_set(e, ENOMEM, "no memory to list the sandboxes");
-		}
-		*added = entry;
-	}
-	closedir(dir);
-	if (out->n)
-		qsort(out->data, out->n, sizeof(struct runtime_entry), by_name);
+	if (list.n)
+		qsort(list.data, list.n, sizeof(struct runtime_entry), by_name);
+	*out = list;
 	return 0;
 }
 
