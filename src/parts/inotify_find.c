@@ -8,9 +8,10 @@
  *	the trees below their working directories, then the whole mount; level
  *	by level, as what is watched seldom lies deep
  *
- * So a whole mount is read once, if at all, and later checkpoints look at one
- * path for each watch. A directory's entries are believed for the number of a
- * file at first; where that finds nothing, each is looked at.
+ * So a whole mount is read when a watch is new, if at all, and later
+ * checkpoints look at one path for each. A directory's entries are believed for the number of a
+ * file at first. Not all overlays tell it rightly: where that finds nothing,
+ * each is looked at; and both first of all near the top.
  *
  * A path is the right one when it leads to the device and the number that the
  * kernel told. On an overlay over several file systems stat(2) shows another
@@ -34,7 +35,8 @@
 
 enum {
 	PATH_BYTES = 4096,
-	ENTRIES_MAX = 2000000,	/* a second or two */
+	ENTRIES_NEAR = 20000,	/* some 10 ms, 100 if each is looked at */
+	ENTRIES_MAX = 2000000,	/* seconds */
 };
 
 /* A watch whose path is not known yet. */
@@ -48,7 +50,8 @@ struct seek {
 	struct look *l;
 	struct vec wants;	/* struct want, by number of the inode */
 	size_t left;
-	size_t entries;		/* read so far */
+	size_t entries_max;	/* to be read in one walk */
+	size_t entries;		/* .. still */
 	bool every;		/* look at each entry */
 };
 
@@ -210,9 +213,9 @@ static int look_dir(struct seek *s, const char *path, dev_t dev, struct vec *que
 	scoped_dir DIR *dir = NULL;
 	struct dirent *d;
 	int more = r ? 0 : sys_opendir_take(&fd, &dir);
-	while (r == 0 && more == 0 && s->left && s->entries < ENTRIES_MAX &&
+	while (r == 0 && more == 0 && s->left && s->entries &&
 	       (more = sys_readdir(dir, &d)) > 0) {
-		s->entries++;
+		s->entries--;
 		r = look_entry(s, path, d, queue, e);
 		more = 0;
 	}
@@ -222,8 +225,9 @@ static int look_dir(struct seek *s, const char *path, dev_t dev, struct vec *que
 static int walk(struct seek *s, const char *top, dev_t dev, struct err *e)
 {
 	struct vec queue = VEC_INIT(char *);
+	s->entries = s->entries_max;
 	int r = look_dir(s, top, dev, &queue, e);
-	for (size_t i = 0; r == 0 && s->left && s->entries < ENTRIES_MAX && i < queue.n; i++)
+	for (size_t i = 0; r == 0 && s->left && s->entries && i < queue.n; i++)
 		r = look_dir(s, *(char **)vec_at(&queue, i), dev, &queue, e);
 	vec_each(char *, path, &queue)
 		free(*path);
@@ -243,12 +247,13 @@ static bool is_left(const struct seek *s, dev_t dev)
 static int walk_mount(struct seek *s, const char *place, dev_t dev, struct err *e)
 {
 	int r = 0;
-	for (int every = 0; every < 2 && r == 0 && is_left(s, dev); every++) {
-		s->every = every;
+	for (int pass = 0; pass < 4 && r == 0 && is_left(s, dev); pass++) {
+		s->every = pass & 1;
+		s->entries_max = pass < 2 ? ENTRIES_NEAR : ENTRIES_MAX;
 		vec_each(struct image_proc, p, &s->l->image->procs) {
 			const struct image_file *cwd =
 				p->cwd == IMAGE_NONE ? NULL : image_file(s->l->image, p->cwd);
-			if (r == 0 && !every && cwd && cwd->kind == FILE_PATH && is_left(s, dev))
+			if (r == 0 && !s->every && cwd && cwd->kind == FILE_PATH && is_left(s, dev))
 				r = walk(s, cwd->path, dev, e);
 		}
 		if (r == 0 && is_left(s, dev))
