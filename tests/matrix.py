@@ -253,6 +253,7 @@ class Mode:
     env: dict[str, str] = field(default_factory=dict)
     every: bool = False
     renews: bool = True     # the guest ends in an incarnation that was built anew
+    user_only: bool = False # as root it would be like another one
 
 
 def masked(features: str) -> Mode:
@@ -273,6 +274,7 @@ MODES = [
     masked("cgroup,cgroup_v1,cgroup_v2"),
     masked("procmap_query,membarrier_get,timer_ids,lowerdir_fd,madv_populate,madv_collapse,pidns_ioctl,process_madvise"),
 ]
+MODES.append(Mode("one_id", mode_sibling, {"MULLIGAN_MASK": "id_ranges"}, user_only=True))
 REFUSED = Mode("refused", mode_refused, every=True)
 
 
@@ -399,6 +401,8 @@ def choose(args: argparse.Namespace) -> list[tuple[Guest, Mode]]:
             cases.append((guest, REFUSED))
             continue
         for mode in MODES:
+            if mode.user_only and (guest.root or os.geteuid() == 0):
+                continue
             if args.all or args.patterns or mode.every or guest.core:
                 cases.append((guest, mode))
     if args.patterns:

@@ -256,7 +256,7 @@ static void limits_check(struct finding *f)
 static void idmap_check(struct finding *f)
 {
 	struct passwd *me = getpwuid(getuid());
-	bool helper = !access("/usr/bin/newuidmap", X_OK) && !access("/usr/bin/newgidmap", X_OK);
+	bool helper = sys_has_id_tools();
 	if (!userns_needed())
 		say(f, WORKS, "not needed by root", "");
 	else if (!me || !helper)

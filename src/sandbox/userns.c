@@ -27,6 +27,7 @@
 
 #include "sys/mount.h"
 #include "sys/ns.h"
+#include "sys/probe.h"
 #include "sys/sandboxing.h"
 
 enum {
@@ -111,19 +112,6 @@ struct id_plan {
 	bool root;                   /* may write any map */
 };
 
-static bool tool_exists(const char *name)
-{
-	static const char *const dirs[] = {"/usr/bin", "/bin", "/usr/local/bin",
-					   "/run/wrappers/bin"};
-	char path[64];
-	for (size_t i = 0; i < sizeof(dirs) / sizeof(*dirs); i++) {
-		snprintf(path, sizeof(path), "%s/%s", dirs[i], name);
-		if (!access(path, X_OK))
-			return true;
-	}
-	return false;
-}
-
 static void plan_ids(struct id_plan *p)
 {
 	*p = (struct id_plan){.uid = geteuid(), .gid = getegid()};
@@ -131,8 +119,7 @@ static void plan_ids(struct id_plan *p)
 	p->root = !sys_caps_effective(&caps) && caps >> CAP_SETUID & 1 && caps >> CAP_SETGID & 1;
 	struct sub_range uids = find_sub_range("/etc/subuid", p->uid);
 	struct sub_range gids = find_sub_range("/etc/subgid", p->uid);
-	if (uids.count && gids.count &&
-	    (p->root || (tool_exists("newuidmap") && tool_exists("newgidmap")))) {
+	if (uids.count && gids.count && (p->root || sys_has_id_tools())) {
 		p->uids = uids;
 		p->gids = gids;
 	} else if (p->root) {

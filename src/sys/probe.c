@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -81,6 +82,8 @@ const struct sys_feature_text sys_feature_table[SYS_F_COUNT] = {
 		"the unified hierarchy, or limits per process only", false },
 	[SYS_F_USERNS] = { "userns", "sandboxes for ordinary users",
 		"only root can make sandboxes", false },
+	[SYS_F_ID_RANGES] = { "id_ranges", "several users in sandboxes of ordinary users",
+		"every user in such a sandbox is its root", false },
 	[SYS_F_SUSPEND_SECCOMP] = { "suspend_seccomp",
 		"looks at processes with seccomp filters of their own",
 		"nothing is missing: such processes are refused anyhow", false },
@@ -355,6 +358,33 @@ static int probe_userns(void)
 	return in_child(try_userns);
 }
 
+static bool tool_exists(const char *name)
+{
+	static const char *const dirs[] = { "/usr/bin", "/bin", "/usr/local/bin",
+					    "/run/wrappers/bin" };
+	char path[64];
+	for (size_t i = 0; i < sizeof(dirs) / sizeof(*dirs); i++) {
+		snprintf(path, sizeof(path), "%s/%s", dirs[i], name);
+		if (!access(path, X_OK))
+			return true;
+	}
+	return false;
+}
+
+bool sys_has_id_tools(void)
+{
+	struct sys_features f = { 0 };
+	const char *mask = getenv("MULLIGAN_MASK");
+	if (mask)
+		sys_features_mask(&f, mask);
+	return !f.masked[SYS_F_ID_RANGES] && tool_exists("newuidmap") && tool_exists("newgidmap");
+}
+
+static int probe_id_ranges(void)
+{
+	return sys_has_id_tools() ? 0 : ENOENT;
+}
+
 static int probe_suspend_seccomp(void)
 {
 	pid_t pid = fork();
@@ -392,6 +422,7 @@ static int (*const probes[SYS_F_COUNT])(void) = {
 	[SYS_F_CGROUP_V2] = probe_cgroup_v2,
 	[SYS_F_CGROUP_V1] = probe_cgroup_v1,
 	[SYS_F_USERNS] = probe_userns,
+	[SYS_F_ID_RANGES] = probe_id_ranges,
 	[SYS_F_SUSPEND_SECCOMP] = probe_suspend_seccomp,
 };
 

@@ -34,6 +34,7 @@ enum sys_feature {
 	SYS_F_CGROUP_V2,	/* ... the unified one */
 	SYS_F_CGROUP_V1,	/* ... version 1 hierarchies */
 	SYS_F_USERNS,		/* this user may make user namespaces */
+	SYS_F_ID_RANGES,	/* ... with more than the own id: newuidmap */
 	SYS_F_SUSPEND_SECCOMP,	/* PTRACE_O_SUSPEND_SECCOMP: real root */
 	SYS_F_COUNT,
 };
@@ -59,6 +60,12 @@ extern const struct sys_feature_text sys_feature_table[SYS_F_COUNT];
  * forked) and kept for the life of the process.
  */
 const struct sys_features *sys_features(void);
+
+/*
+ * SYS_F_ID_RANGES without the other probes, whose answers change when the
+ * caller enters a user namespace: newuidmap and newgidmap are there.
+ */
+bool sys_has_id_tools(void);
 
 /* Short for sys_features()->has[f]. */
 bool sys_has(enum sys_feature f);
