@@ -158,6 +158,13 @@ static int open_part(struct store *s, enum store_part part, struct err *e)
 		return r;
 	}
 	s->part_fd[part] = r;
+	/*
+	 * Layers come and go by the hundred. ext4 without a journal looks at
+	 * each inode deleted lately in a group before it uses one there
+	 * (docs/decisions/0008): each layer in a group of its own meets few.
+	 */
+	if (part == PART_LAYERS)
+		(void)!sys_spread(r);
 	return 0;
 }
 

@@ -462,6 +462,19 @@ int sys_clear_protection(int fd)
 	return result(ioctl(fd, FS_IOC_SETFLAGS, &flags));
 }
 
+int sys_spread(int fd)
+{
+	int flags, r = sys_fault("ioctl_flags");
+	if (r)
+		return r;
+	if (ioctl(fd, FS_IOC_GETFLAGS, &flags))
+		return -errno;
+	if (flags & FS_TOPDIR_FL)
+		return 0;
+	flags |= FS_TOPDIR_FL;
+	return result(ioctl(fd, FS_IOC_SETFLAGS, &flags));
+}
+
 int sys_read_file(int dir_fd, const char *path, size_t max_bytes, char **text)
 {
 	scoped_fd int fd = sys_openat(dir_fd, path, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0);

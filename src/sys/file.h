@@ -105,6 +105,13 @@ must_check int sys_write_all(int fd, const void *bytes, size_t len);
 /* Clear the inode flags that forbid removal (immutable, append-only). */
 must_check int sys_clear_protection(int fd);
 
+/*
+ * Tell the file system that what is made in this directory does not belong
+ * together (the inode flag T, chattr(1)): ext4 spreads it over its groups.
+ * -ENOTTY and the like where there are no such flags.
+ */
+must_check int sys_spread(int fd);
+
 /* Read the whole of a small file: *text is NUL-terminated and malloced. */
 must_check int sys_read_file(int dir_fd, const char *path, size_t max_bytes, char **text);
 
