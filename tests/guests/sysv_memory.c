@@ -1,7 +1,7 @@
 /*
  * System V shared memory: two processes that count in a segment in turn, one
  * of them through attachments that were cut, protected and moved; the same
- * after it was removed; and one that nobody has attached.
+ * after it was removed; ones that nobody has attached, and one of other users.
  */
 #include "turns.h"
 
@@ -200,11 +200,42 @@ static int alone(void)
 	return 0;
 }
 
+/* One that somebody made, who gave it to another and ended. */
+static int given(void)
+{
+	pid_t pid = fork();
+	if (pid == 0) {
+		guest_sys(setgid(31));
+		guest_sys(setuid(30));
+		int id = (int)guest_sys(shmget(0x4d770000, LEN, IPC_CREAT | IPC_EXCL | 0644));
+		struct shmid_ds ds = stat_of(id);
+		ds.shm_perm.uid = 40;
+		ds.shm_perm.gid = 41;
+		guest_sys(shmctl(id, IPC_SET, &ds));
+		_exit(0);
+	}
+	int status;
+	guest_eq(waitpid(pid, &status, 0), pid);
+	guest_eq(status, 0);
+	guest_ready();
+	guest_wait_go();
+	struct shmid_ds ds = stat_of((int)guest_sys(shmget(0x4d770000, 0, 0)));
+	guest_eq(ds.shm_perm.uid, 40);
+	guest_eq(ds.shm_perm.gid, 41);
+	guest_eq(ds.shm_perm.cuid, 30);
+	guest_eq(ds.shm_perm.cgid, 31);
+	guest_eq(ds.shm_perm.mode, 0644);
+	guest_eq(ds.shm_cpid, pid);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	guest_start(argc, argv);
 	const char *kind = argc > 2 ? argv[2] : "shared";
 	if (!strcmp(kind, "alone"))
 		return alone();
+	if (!strcmp(kind, "given"))
+		return given();
 	return shared(!strcmp(kind, "removed"));
 }
