@@ -99,6 +99,8 @@ GUESTS = [
     *kinds("mem_readonly", "memfd memfd-alone memfd-closed deleted shm-alone-closed"),
     *kinds("mem_readonly", "deleted-closed", root=True),
     *kinds("sysv_memory", "shared removed alone"), *kinds("sysv_memory", "given", root=True),
+    *kinds("sysv_semaphores", "values asleep asleep-timed"),
+    *kinds("sysv_semaphores", "undo", refused="SEM_UNDO"),
     Guest("mem_grow"), Guest("mem_files"), Guest("python_pool", ["python_pool.py"]),
     *kinds("mem_locked", "ranges all future future-on-fault"),
     *kinds("sleep_left", "nanosleep poll absolute"),

@@ -12,6 +12,7 @@
 #include "parts/mapfile.h"
 #include "parts/mapheld.h"
 #include "parts/memfs.h"
+#include "parts/sems.h"
 #include "parts/shm.h"
 #include "parts/stagemap.h"
 #include "parts/stops.h"
@@ -206,6 +207,8 @@ int take_look(struct take *t, struct err *e)
 	mapfile_look_end(&t->look);
 	stops_look_end(im);
 	r = files_look_end(&t->look, e);
+	if (r == 0)
+		r = sems_look_end(&t->look, e);
 	if (r == 0)
 		r = mapheld_find(&t->look, e);
 	if (r == 0)

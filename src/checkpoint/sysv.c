@@ -1,6 +1,6 @@
 /*
- * sysv.c - System V objects belong to no process. Segments of shared memory
- * are saved; a rollback would silently be without the others, so they are
+ * sysv.c - System V objects belong to no process. Shared memory and semaphores
+ * are saved; a rollback would silently be without message queues, so they are
  * refused.
  */
 #include <errno.h>
@@ -8,7 +8,13 @@
 
 #include "checkpoint/take.h"
 #include "parts/segments.h"
+#include "parts/sems.h"
 #include "sys/sysvipc.h"
+
+enum {
+	SETS_MAX = 128,		/* each is a child of the keeper at a restore */
+	SEMAPHORES_MAX = 32000,
+};
 
 static int refuse_objects(const char *what, int n, struct err *e)
 {
@@ -22,11 +28,13 @@ static int look(struct take *t, struct err *e)
 	int r = sys_ipc_count(&n);
 	if (r)
 		return err_set(e, -r, "look for System V objects: %s", strerror(-r));
-	if (n.semaphore_sets)
-		return refuse_objects("semaphore sets", n.semaphore_sets, e);
 	if (n.queues)
 		return refuse_objects("message queues", n.queues, e);
-	return n.segments ? segments_look(&t->look, e) : 0;
+	if (n.semaphore_sets > SETS_MAX || n.semaphores > SEMAPHORES_MAX)
+		return err_set(e, E2BIG, "there are more than %d sets of System V semaphores, or %d "
+					 "semaphores", SETS_MAX, SEMAPHORES_MAX);
+	r = n.segments ? segments_look(&t->look, e) : 0;
+	return r == 0 && n.semaphore_sets ? sems_look(&t->look, e) : r;
 }
 
 int take_look_sysv(struct take *t, struct err *e)

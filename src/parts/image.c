@@ -15,6 +15,7 @@ void image_init(struct tree_image *im)
 		.pipes = VEC_INIT(struct image_pipe),
 		.ttys = VEC_INIT(struct image_tty),
 		.shms = VEC_INIT(struct image_shm),
+		.sem_sets = VEC_INIT(struct sys_sem_set),
 		.memfs = VEC_INIT(struct image_memfs),
 		.map_files = VEC_INIT(struct image_map_file),
 		.chunks = VEC_INIT(struct stage_chunk),
@@ -66,6 +67,8 @@ void image_deinit(struct tree_image *im)
 		cleanup_fd(&s->content_fd);
 		free(s->segment);
 	}
+	vec_each(struct sys_sem_set, set, &im->sem_sets)
+		free(set->sems);
 	vec_each(struct image_memfs, m, &im->memfs)
 		memfs_deinit(m);
 	vec_each(struct image_map_file, m, &im->map_files) {
@@ -77,6 +80,7 @@ void image_deinit(struct tree_image *im)
 	vec_deinit(&im->pipes);
 	vec_deinit(&im->ttys);
 	vec_deinit(&im->shms);
+	vec_deinit(&im->sem_sets);
 	vec_deinit(&im->memfs);
 	vec_deinit(&im->map_files);
 	vec_deinit(&im->chunks);

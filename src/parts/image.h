@@ -322,6 +322,7 @@ struct tree_image {
 	struct vec pipes;	/* struct image_pipe */
 	struct vec ttys;	/* struct image_tty */
 	struct vec shms;	/* struct image_shm */
+	struct vec sem_sets;	/* struct sys_sem_set */
 	struct vec memfs;	/* struct image_memfs */
 	struct vec map_files;	/* struct image_map_file */
 	struct vec chunks;	/* struct stage_chunk, see stagemap.h */

@@ -28,14 +28,9 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-#include "sys/errand.h"
+#include "parts/ipc.h"
 #include "sys/fd.h"
 #include "sys/file.h"
-
-enum {
-	FIRST_PID = 2,
-	LOW_PIDS = 300,	/* the kernel hands these out once */
-};
 
 static uint64_t whole_pages(uint64_t bytes)
 {
@@ -47,20 +42,12 @@ static int run_table(void *ctx)
 	return sys_shm_table(*(int *)ctx);
 }
 
-/*
- * Who made a segment is told in the numbers of the reader's PID namespace, so
- * one of the sandbox's reads: with a number that no process of it will get.
- */
 static int read_table(const struct look *l, struct vec *out)
 {
 	scoped_fd int table = sys_memfd("mulligan-table", 0);
 	if (table < 0)
 		return table;
-	struct sys_errand as = SYS_ERRAND_INIT;
-	as.pidns_fd = l->pid1_pidfd;
-	int r = -EEXIST;
-	for (as.pid = LOW_PIDS - 1; r == -EEXIST && as.pid >= FIRST_PID; as.pid--)
-		r = sys_errand(&as, run_table, &table);
+	int r = ipc_ask(l->pid1_pidfd, run_table, &table);
 	return r ? r : sys_shm_table_read(table, out);
 }
 
@@ -195,14 +182,9 @@ static int make_one(const struct files_open *o, const struct image_shm *s)
 {
 	const struct sys_shm *shm = s->segment;
 	struct making m = { shm, key_of(o->image, s) };
-	struct sys_errand as = SYS_ERRAND_INIT;
-	as.pidns_fd = o->pid1_pidfd;
-	as.pid = shm->creator >= FIRST_PID ? shm->creator : LOW_PIDS - 1;
-	as.uid = shm->cuid;
-	as.gid = shm->cgid;
-	int r = sys_shm_want_id(shm->id);
+	int r = sys_ipc_want_id("shm", shm->id);
 	if (r == 0)
-		r = sys_errand(&as, run_make, &m);
+		r = ipc_act(o->pid1_pidfd, shm->creator, shm->cuid, shm->cgid, run_make, &m);
 	if (r == 0 && (shm->uid != shm->cuid || shm->gid != shm->cgid))
 		r = sys_shm_set_owner(shm);
 	return r;

@@ -29,6 +29,7 @@
 #include "base/clock.h"
 #include "parts/memfs.h"
 #include "parts/segments.h"
+#include "parts/sems.h"
 #include "parts/shm.h"
 #include "parts/sockets.h"
 #include "restore/pid1.h"
@@ -285,6 +286,8 @@ static int run_open(void *ctx, struct err *e)
 	r = memfs_fill(b->image, in->root_fd, e);
 	if (r == 0)
 		r = segments_make(&b->files, e);
+	if (r == 0)
+		r = sems_make(&b->files, e);
 	if (r == 0)
 		r = files_open_all(&b->files, e);
 	if (r)

@@ -19,7 +19,7 @@ must_check int sys_ipc_enter(int pidfd, int *home_fd);
 void sys_ipc_leave(int *home_fd);
 
 struct sys_ipc_counts {
-	int segments, semaphore_sets, queues;
+	int segments, semaphore_sets, semaphores, queues;
 };
 
 must_check int sys_ipc_count(struct sys_ipc_counts *out);
@@ -43,10 +43,10 @@ must_check int sys_shm_table(int to_fd);
 must_check int sys_shm_table_read(int fd, struct vec *out);
 
 /*
- * Ask for the id of the next segment that is made in this namespace (3.19). Needs
- * CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN over it.
+ * Ask for the id of the next object of a kind ("shm", "sem") that is made in
+ * this namespace (3.19). Needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN over it.
  */
-must_check int sys_shm_want_id(int32_t id);
+must_check int sys_ipc_want_id(const char *kind, int32_t id);
 
 /* shmget(2) of a segment that is not there yet. Its id or -errno. */
 must_check int sys_shm_make(int32_t key, uint64_t bytes, uint32_t mode);
@@ -55,3 +55,35 @@ must_check int sys_shm_set_owner(const struct sys_shm *shm);
 /* shmat(2), read-only, anywhere; shmdt(2). */
 must_check int sys_shm_attach(int32_t id, void **at);
 void sys_shm_detach(void *at);
+
+/* A semaphore. */
+struct sys_sem {
+	int32_t value;
+	pid_t pid;		/* who changed it last, as who asks sees it; 0: nobody */
+};
+
+/* A set of them. */
+struct sys_sem_set {
+	int32_t key, id;
+	uint32_t mode, uid, gid, cuid, cgid;
+	bool was_used;		/* semop(2) has changed or awaited one: sem_otime */
+	uint32_t n;
+	struct sys_sem *sems;	/* of the heap; free() it */
+};
+
+/*
+ * Write down all sets, as the caller's PID namespace sees them; read that from
+ * its start: a vec of struct sys_sem_set.
+ */
+must_check int sys_sem_table(int to_fd);
+must_check int sys_sem_table_read(int fd, struct vec *out);
+
+/* semget(2) of a set that is not there yet: all 0. Its id or -errno. */
+must_check int sys_sem_make(const struct sys_sem_set *set);
+must_check int sys_sem_set_owner(const struct sys_sem_set *set);
+
+/* SETVAL, which the kernel remembers the caller for. */
+must_check int sys_sem_set_value(int32_t id, uint32_t i, int32_t value);
+
+/* Await that semaphore i is 0, which it is: sem_otime becomes now. */
+must_check int sys_sem_use(int32_t id, uint32_t i);

@@ -12,6 +12,12 @@
 
 enum { PAGE = 4096, LEN = 16 * PAGE, ODD = 5 * PAGE + 1000, MANY = 40 };
 
+/* Keys that no other run on this machine has. */
+static int key_of(int i)
+{
+	return 0x40000000 | getpid() << 6 | i;
+}
+
 static struct shmid_ds stat_of(int id)
 {
 	struct shmid_ds ds;
@@ -124,7 +130,7 @@ static void check_stat(int id, int key, bool removed, pid_t maker)
 
 static int shared(bool removed)
 {
-	int key = 0x4d750000 + getpid();
+	int key = key_of(0);
 	int id = (int)guest_sys(shmget(key, LEN, IPC_CREAT | IPC_EXCL | 0740));
 	char *whole = attach(id, NULL, 0);
 	struct turns *s = (struct turns *)whole;
@@ -159,7 +165,7 @@ static int alone(void)
 {
 	int id[MANY], made = 0;
 	for (int i = 0; i < MANY; i++) {
-		int key = i % 2 ? 0x4d760000 + i : IPC_PRIVATE;
+		int key = i % 2 ? key_of(i) : IPC_PRIVATE;
 		id[i] = (int)guest_sys(shmget(key, ODD, IPC_CREAT | IPC_EXCL | (i % 4 ? 0600 : 0400)));
 		if (i % 3 == 0) {
 			guest_sys(shmctl(id[i], IPC_RMID, NULL));
@@ -184,7 +190,7 @@ static int alone(void)
 		guest_eq(ds.shm_cpid, getpid());
 		guest_eq(ds.shm_perm.mode, 0600);
 		if (i % 2)
-			guest_eq(shmget(0x4d760000 + i, ODD, 0), id[i]);
+			guest_eq(shmget(key_of(i), ODD, 0), id[i]);
 		char *p = attach(id[i], NULL, 0);
 		guest_check(guest_zeros(p, PAGE));
 		if (i % 5) {
@@ -203,11 +209,12 @@ static int alone(void)
 /* One that somebody made, who gave it to another and ended. */
 static int given(void)
 {
+	int key = key_of(0);
 	pid_t pid = fork();
 	if (pid == 0) {
 		guest_sys(setgid(31));
 		guest_sys(setuid(30));
-		int id = (int)guest_sys(shmget(0x4d770000, LEN, IPC_CREAT | IPC_EXCL | 0644));
+		int id = (int)guest_sys(shmget(key, LEN, IPC_CREAT | IPC_EXCL | 0644));
 		struct shmid_ds ds = stat_of(id);
 		ds.shm_perm.uid = 40;
 		ds.shm_perm.gid = 41;
@@ -219,13 +226,16 @@ static int given(void)
 	guest_eq(status, 0);
 	guest_ready();
 	guest_wait_go();
-	struct shmid_ds ds = stat_of((int)guest_sys(shmget(0x4d770000, 0, 0)));
+	int id = (int)guest_sys(shmget(key, 0, 0));
+	struct shmid_ds ds = stat_of(id);
 	guest_eq(ds.shm_perm.uid, 40);
 	guest_eq(ds.shm_perm.gid, 41);
 	guest_eq(ds.shm_perm.cuid, 30);
 	guest_eq(ds.shm_perm.cgid, 31);
 	guest_eq(ds.shm_perm.mode, 0644);
 	guest_eq(ds.shm_cpid, pid);
+	guest_sys(setuid(30));
+	guest_sys(shmctl(id, IPC_RMID, NULL));
 	return 0;
 }
 

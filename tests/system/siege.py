@@ -178,7 +178,7 @@ KINDS = [
     Kind("map-last"), Kind("overwrite-leftovers"), Kind("unmap-leftovers"),
     Kind("vdso-gone", REFUSED, "vdso"), Kind("vdso-moved", REFUSED, "vdso"),
     Kind("sysv-memory"), Kind("sysv-queue", REFUSED, "System V"),
-    Kind("sysv-semaphore", REFUSED, "System V"), Kind("posix-queue", DENIED, "not implemented"),
+    Kind("sysv-semaphore"), Kind("posix-queue", DENIED, "not implemented"),
     Kind("use-up-pipes", REFUSED, ""), Kind("use-up-signals", REFUSED, "signals"),
 ]
 

@@ -29,7 +29,8 @@
  * Two processes. Each holds pages that are all of one generation, a file that
  * says which, and paths that must lead to the same place: by its descriptor,
  * by its directory, by name. It must not have more descriptors than at first.
- * Of two System V segments they have one attached, and look into the other.
+ * Of two System V segments they have one attached, and look into the other;
+ * they look at a semaphore.
  */
 static const char guest_py[] =
 	"import ctypes, os, sys, time\n"
@@ -38,6 +39,7 @@ static const char guest_py[] =
 	"log = os.open('shared', os.O_RDWR | os.O_CREAT | os.O_APPEND)\n"
 	"libc = ctypes.CDLL(None); libc.shmat.restype = ctypes.c_void_p\n"
 	"held, alone = [libc.shmget(key, 5000, 0o1600) for key in (77, 78)]\n"
+	"sem = libc.semget(79, 2, 0o1600); libc.semctl(sem, 1, 16, 7)\n"
 	"def attach(id): return ctypes.c_void_p(libc.shmat(id, None, 0))\n"
 	"at = attach(held); ctypes.memmove(at, b'held', 4)\n"
 	"there = attach(alone); ctypes.memmove(there, b'alone', 5); libc.shmdt(there)\n"
@@ -70,6 +72,7 @@ static const char guest_py[] =
 	"        if os.path.exists('/tmp/w/' + t): fail('directory')\n"
 	"        if os.getcwd() != '/tmp/w': fail('cwd')\n"
 	"        if ctypes.string_at(at, 4) != b'held': fail('segment')\n"
+	"        if libc.semctl(sem, 1, 12) != 7: fail('semaphore')\n"
 	"        if g % 16 == 0:\n"
 	"            there = attach(alone)\n"
 	"            if ctypes.string_at(there, 5) != b'alone': fail('lone segment')\n"
