@@ -89,6 +89,7 @@ static int look_process(struct take *t, int i, struct err *e)
 	p->fds = VEC_INIT(struct image_fd);
 	for (int j = 0; j < IMAGE_LEVELS; j++)
 		p->since[j] = VEC_INIT(struct image_run);
+	p->own = VEC_INIT(struct image_run);
 	p->pending = VEC_INIT(siginfo_t);
 	p->cwd = p->root = p->maker = IMAGE_NONE;
 	int r = procfs_status(t->look.procfs, fp->pid, 0, &t->look.status);

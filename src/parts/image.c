@@ -34,6 +34,7 @@ static void proc_deinit(struct image_proc *p)
 	vec_deinit(&p->fds);
 	for (int j = 0; j < IMAGE_LEVELS; j++)
 		vec_deinit(&p->since[j]);
+	vec_deinit(&p->own);
 	vec_deinit(&p->pending);
 	vec_deinit(&p->timers);
 }

@@ -179,6 +179,11 @@ struct image_proc {
 	 * template/ahead.h
 	 */
 	struct vec since[IMAGE_LEVELS];
+	/*
+	 * struct image_run, ascending: pages of private mappings of files that
+	 * the template has of its own; see template/dropped.h
+	 */
+	struct vec own;
 	struct image_sigaction action[IMAGE_SIGNALS + 1]; /* by signal number */
 	struct vec pending;	/* siginfo_t, to the process */
 	struct itimerval_pair {

@@ -218,6 +218,7 @@ static const struct status_field {
 	{ "NSpgid", PIDS, AT(ns_pgid) },
 	{ "NSsid", PIDS, AT(ns_sid) },
 	{ "VmLck", DECIMAL, AT(locked_kb) },
+	{ "VmSwap", DECIMAL, AT(swap_kb) },
 	{ "Threads", INT, AT(threads) },
 	{ "SigPnd", HEX, AT(sig_pending) },
 	{ "ShdPnd", HEX, AT(sig_shared_pending) },

@@ -88,6 +88,7 @@ struct procfs_status {
 	int seccomp;			/* 0 off, 1 strict, 2 filter */
 	int seccomp_filters;
 	uint64_t locked_kb;		/* memory that is locked */
+	uint64_t swap_kb;		/* .. that lies in the swap */
 	uint64_t voluntary_switches;
 	uint64_t involuntary_switches;
 };

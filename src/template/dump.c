@@ -14,6 +14,7 @@
 #include "parts/stagemap.h"
 #include "sys/pagemap.h"
 #include "sys/uffd.h"
+#include "template/dropped.h"
 #include "template/plan.h"
 
 enum { BIG_RESERVATION = 64 << 20 };
@@ -166,12 +167,16 @@ static int plan_vma(struct dump *d, struct dump_proc *dp, const struct image_pro
 	if (kind == PLAN_KEEP || kind == PLAN_GROW) {
 		v->has_anon = o->has_anon || written.n;
 		r = sort_written(dp, &written);
+		if (r == 0 && v->kind == VMA_FILE && v->has_anon)
+			r = dropped_find(dp, v, end_of(d, v), before);
 	} else {
 		r = sys_pagemap_anonymous(dp->pagemap_fd, v->start, end_of(d, v), &dp->pull);
 		v->has_anon = dp->pull.n > before;
 		kind = decide(dp, v, o, tracked, v->has_anon);
 		if (kind == PLAN_KEEP || kind == PLAN_GROW)
 			kind = PLAN_BUILD;
+		if (r == 0 && v->kind == VMA_FILE && v->has_anon)
+			r = dropped_note_built(dp, before);
 	}
 	struct dump_vma *dv = r ? NULL : vec_add(&dp->vmas);
 	if (!r && !dv)
@@ -217,7 +222,8 @@ int dump_plan(struct dump *d, int i, struct procfs *procfs, pid_t pid, struct tr
 				  .mem_fd = -1,
 				  .vmas = VEC_INIT(struct dump_vma),
 				  .pull = VEC_INIT(struct sys_page_run),
-				  .drop = VEC_INIT(struct sys_page_run) };
+				  .drop = VEC_INIT(struct sys_page_run),
+				  .procfs = procfs };
 	int r = open_procs(dp, procfs);
 	if (r == 0)
 		r = stagemap_place(d->image, live);
@@ -283,8 +289,7 @@ static int changed_pages(const struct dump_proc *dp, struct vec *out)
 	return 0;
 }
 
-/* The union of two lists, ascending, into out. */
-static int unite(struct vec *out, const struct vec *a, const struct vec *b)
+int plan_unite(struct vec *out, const struct vec *a, const struct vec *b)
 {
 	struct vec all;
 	if (vec_copy(&all, a))
@@ -317,7 +322,7 @@ int dump_note_changes(struct dump *d, struct err *e)
 			bool is_ancestor = !(d->depth & ((1u << j) - 1));
 			const struct vec *before = dp->base ? &dp->base->since[j] : &nothing;
 			if (!is_ancestor)
-				r = unite(&dp->live->since[j], before, &changed);
+				r = plan_unite(&dp->live->since[j], before, &changed);
 		}
 		vec_deinit(&changed);
 		if (r)

@@ -24,6 +24,9 @@ bool plan_same_place(const struct image_vma *a, const struct image_vma *b);
 const struct image_vma *plan_only_overlap(const struct image_proc *base,
 					  const struct image_vma *v);
 
+/* The union of two lists of image_run, ascending, into out (appended). -ENOMEM. */
+int plan_unite(struct vec *out, const struct vec *a, const struct vec *b);
+
 /* Append [start, end), joined with the last run where they touch. -ENOMEM. */
 int plan_add_run(struct vec *runs, uint64_t start, uint64_t end);
 
@@ -40,4 +43,5 @@ struct dump_proc {
 	struct vec vmas;		/* struct dump_vma, ascending */
 	struct vec pull;		/* struct sys_page_run, guest addresses */
 	struct vec drop;		/* pages that are gone */
+	struct procfs *procfs;		/* that the live process is in */
 };

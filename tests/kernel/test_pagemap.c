@@ -134,6 +134,29 @@ TEST(dontneed_page_is_written_and_absent)
 	close(uffd);
 }
 
+/* In a mapping of a file the mark stays, and says that nothing happened. */
+TEST(dontneed_page_of_a_private_file_mapping_is_not_written)
+{
+	struct page_run runs[N_RUNS];
+	FILE *file = tmpfile();
+	t_assert(file);
+	t_sys(ftruncate(fileno(file), SOME * PAGE));
+	char *p = mmap(NULL, SOME * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fileno(file), 0);
+	t_assert(p != MAP_FAILED);
+	for (size_t i = 0; i < SOME; i++)
+		p[i * PAGE] = 1;
+	int uffd = uffd_open(), fd = pagemap_open_self();
+	t_sys(uffd_register(uffd, p, SOME * PAGE));
+	t_sys(uffd_protect(uffd, p, SOME * PAGE));
+	t_sys(madvise(p + 5 * PAGE, PAGE, MADV_DONTNEED));
+	t_eq(pagemap_written(fd, p, SOME * PAGE, runs, N_RUNS, 0), 0);
+	t_eq(p[5 * PAGE], 0);
+	t_eq(pagemap_written(fd, p, SOME * PAGE, runs, N_RUNS, 0), 0);
+	close(fd);
+	close(uffd);
+	fclose(file);
+}
+
 TEST(registration_is_lost_by_fork)
 {
 	int uffd = uffd_open(), fd = pagemap_open_self();
