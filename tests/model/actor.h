@@ -19,6 +19,7 @@ enum {
 	WORDS = 8,
 	HELPERS = 3,		/* threads of a process beside its first */
 	AREAS = 6,		/* mappings that can be asked for */
+	SLOTS_FD = 499,		/* the memory of all slots */
 	CHANNEL_FD = 500,	/* pipes of the slots lie from here on */
 	FDS = 64,		/* numbers that are told of */
 };
@@ -47,6 +48,7 @@ extern const struct act_row file_acts[], memory_acts[], queue_acts[], process_ac
 
 extern struct slot *slots;		/* shared by all */
 extern int own_slot;
+extern const char *own_path;		/* of the program */
 
 /* The i-th word as a number, 0 where there is none. */
 long act_number(const struct act *a, size_t i);

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Callable, Iterator
 
 from picture import Difference
-from world import (PAGE, POST, SIGNAL_RT, TOP, Error, Inode, Memory, Open, Process, Queue, Thread,
+from world import (PAGE, POST, SHM, TOP, Error, Inode, Memory, Open, Process, Queue, Thread,
                    World, told)
 
 SLOTS, AREAS, HELPERS = 10, 6, 3
@@ -59,7 +59,7 @@ def act(weight: int) -> Callable[[Chooser], Chooser]:
 
 def any_path(r: random.Random) -> str:
     names = [r.choice("abcd") for _ in range(r.choice((1, 1, 1, 2, 2, 3)))]
-    return "/".join([TOP, *names])
+    return "/".join([SHM if r.random() < .15 else TOP, *names])
 
 
 def any_bytes(r: random.Random, most: int) -> tuple[str, bytes]:
@@ -111,7 +111,7 @@ def do_open(w: World, r: random.Random, p: Process) -> Act | None:
     except Error:
         return Act(p.slot, f"open {path} {flags} {mode}", FAILS)
     if inode and inode.kind in "dp" and not fresh:
-        return None if inode.kind == "d" else open_fifo(p, path, inode)
+        return None if inode.kind == "d" else open_fifo(w, p, path, inode)
     if inode and flags & os.O_TRUNC and not may_shrink(w, inode):
         return None
     if inode and fresh or not inode and not flags & os.O_CREAT:
@@ -126,8 +126,10 @@ def do_open(w: World, r: random.Random, p: Process) -> Act | None:
     return Act(p.slot, f"open {path} {flags} {mode}", str(fd))
 
 
-def open_fifo(p: Process, path: str, inode: Inode) -> Act:
-    """With both ends, or it would wait."""
+def open_fifo(w: World, p: Process, path: str, inode: Inode) -> Act | None:
+    """With both ends, or it would wait. Not in memory: docs/limits.md."""
+    if w.in_memory(inode):
+        return None
     flags = os.O_RDWR | os.O_NONBLOCK
     inode.queue = inode.queue or Queue()
     fd = p.place(Open("pipe", flags, inode, queue=inode.queue))
@@ -296,10 +298,12 @@ def do_flock(w: World, r: random.Random, p: Process) -> Act | None:
 
 
 def keeps_name(w: World, inode: Inode | None) -> bool:
-    """A file that is mapped keeps its names (docs/limits.md), and a directory
-    that somebody is in."""
+    """A file that is mapped keeps its names (docs/limits.md), one in memory
+    that is open, too, if it has several, and a directory that somebody is in."""
     return inode is not None and (
         w.mapped(inode) or
+        inode.kind == "f" and inode.links > 1 and w.in_memory(inode) and
+        any(o.inode is inode for o in w.opens()) or
         any(p.cwd in w.below(inode) for p in w.processes.values()))
 
 
@@ -404,6 +408,11 @@ def do_utime(w: World, r: random.Random, p: Process) -> Act | None:
 @act(3)
 def do_setxattr(w: World, r: random.Random, p: Process) -> Act | None:
     path, name, value = any_path(r), f"user.{r.choice('xyz')}", f"{r.randrange(1000)}"
+    try:
+        if w.in_memory(w.find(path, follow=False)):
+            return None     # as of Linux 6.6
+    except Error:
+        pass
 
     def change() -> None:
         inode = w.find(path, follow=False)
@@ -427,7 +436,7 @@ def do_removexattr(w: World, r: random.Random, p: Process) -> Act | None:
 
 @act(2)
 def do_chdir(w: World, r: random.Random, p: Process) -> Act | None:
-    path = r.choice((TOP, any_path(r)))
+    path = r.choice((TOP, SHM, any_path(r)))
 
     def change() -> None:
         inode = w.find(path)
@@ -447,13 +456,13 @@ def do_map(w: World, r: random.Random, p: Process) -> Act | None:
         return None
     fd, flags = -1, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     memory = Memory(bytearray(pages * PAGE), pages=pages)
-    kind = r.choice("psf")
+    kind = r.choice("psfc")
     if kind == "s":
         flags, memory.shared = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS, True
-    if kind == "f":
-        got = chosen_fd(w, r, p, lambda o: o.kind == "file" and o.readable and o.writable and
-                        o.inode is not None and o.inode.links < 2 and
-                        len(o.inode.data) >= PAGE)
+    if kind in "fc":
+        got = chosen_fd(w, r, p, lambda o: o.kind == "file" and o.readable and
+                        (o.writable or kind == "c") and o.inode is not None and
+                        o.inode.links < 2 and len(o.inode.data) >= PAGE)
         if not got or not got[1].inode:
             return None
         fd, what = got
@@ -461,8 +470,9 @@ def do_map(w: World, r: random.Random, p: Process) -> Act | None:
         there = len(what.inode.data) // PAGE
         offset = r.randrange(there)
         pages = min(pages, there - offset)
-        memory = Memory(bytearray(), True, what.inode, offset * PAGE, pages)
-        flags = mmap.MAP_SHARED
+        memory = Memory(bytearray(pages * PAGE), kind == "f", what.inode, offset * PAGE, pages,
+                        changes=what.inode.changes)
+        flags = mmap.MAP_SHARED if kind == "f" else mmap.MAP_PRIVATE
     p.areas[area] = memory
     return Act(p.slot, f"map {area} {pages} {flags} {fd} {offset}", "0")
 
@@ -486,7 +496,7 @@ def do_store(w: World, r: random.Random, p: Process) -> Act | None:
     if not got:
         return None
     page = r.randrange(got[1].pages)
-    if page in got[1].read_only:
+    if page in got[1].read_only or got[1].page(page) is None:
         return None
     words, data = any_bytes(r, PAGE)
     at = page * PAGE + r.randint(0, PAGE - len(data))
@@ -499,9 +509,13 @@ def do_load(w: World, r: random.Random, p: Process) -> Act | None:
     got = chosen_area(r, p)
     if not got:
         return None
-    at = r.randrange(got[1].pages * PAGE)
-    n = r.randint(1, got[1].pages * PAGE - at)
-    return Act(p.slot, f"load {got[0]} {at} {n}", told(got[1].view()[at:at + n]))
+    page = r.randrange(got[1].pages)
+    data = got[1].page(page)
+    if data is None:
+        return None
+    at = r.randrange(PAGE)
+    n = r.randint(1, PAGE - at)
+    return Act(p.slot, f"load {got[0]} {page * PAGE + at} {n}", told(data[at:at + n]))
 
 
 @act(2)
@@ -523,8 +537,7 @@ def do_forget(w: World, r: random.Random, p: Process) -> Act | None:
     if not got:
         return None
     page = r.randrange(got[1].pages)
-    if not got[1].shared:
-        got[1].store(page * PAGE, bytes(PAGE))
+    got[1].forget(page)
     return Act(p.slot, f"forget {got[0]} {page} 1", "0")
 
 
@@ -747,6 +760,16 @@ def do_destroy(w: World, r: random.Random, p: Process) -> Act | None:
         return None
     w.end(p, signal.SIGKILL)
     return Act(p.slot, f"destroy {int(signal.SIGKILL)}", "0")
+
+
+@act(1)
+def do_exec(w: World, r: random.Random, p: Process) -> Act | None:
+    if p.slot == POST or any(t.reads for t in p.threads.values()):
+        return None
+    if any(h.cloexec and not may_close(w, h.what) for h in p.fds.values()):
+        return None
+    w.execute(p)
+    return Act(p.slot, "exec", "0")
 
 
 @act(4)

@@ -81,13 +81,15 @@ static void do_memfd(struct act *a)
 	act_result(a, fd);
 }
 
-/* " aI:PAGES:SUM" of each */
+/* " aI:SUM:SUM.." of each, a sum for each page */
 void say_areas(struct act *a)
 {
-	for (size_t i = 0; i < AREAS; i++)
+	for (size_t i = 0; i < AREAS; i++) {
 		if (areas[i].pages)
-			act_say(a, " a%zu:%zu:%08x", i, areas[i].pages,
-				crc32_of(0, area_at(i), areas[i].pages * PAGE));
+			act_say(a, " a%zu", i);
+		for (size_t page = 0; page < areas[i].pages; page++)
+			act_say(a, ":%08x", crc32_of(0, area_at(i) + page * PAGE, PAGE));
+	}
 }
 
 const struct act_row memory_acts[] = {

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -184,6 +185,14 @@ static void do_exit(struct act *a)
 	_exit((int)act_number(a, 0));
 }
 
+/* The program anew, in this process; answers by itself. */
+static void do_exec(struct act *a)
+{
+	char slot[16];
+	snprintf(slot, sizeof(slot), "%d", own_slot);
+	act_result(a, execl(own_path, own_path, slot, NULL));
+}
+
 /* PID: its wait status */
 static void do_wait(struct act *a)
 {
@@ -311,6 +320,7 @@ const struct act_row process_acts[] = {
 	{ "end_thread", do_end_thread },
 	{ "fork", do_fork },
 	{ "exit", do_exit },
+	{ "exec", do_exec },
 	{ "wait", do_wait },
 	{ "handle", do_handle },
 	{ "mask", do_mask },

@@ -19,7 +19,7 @@ from ground import Ground
 from keeper import STDIN, STDOUT, Keeper, Refused
 from limits import refusals
 from picture import Difference, check_state, check_tree
-from world import POST, TOP, Error, Inode, Process, World
+from world import POST, SHM, TOP, Error, Inode, Process, World
 
 BOXES_MOST = 3
 CHECKPOINTS_MOST = 12       # of one sandbox
@@ -102,7 +102,7 @@ class History:
 
     def populate(self, box: Box) -> tuple[Wire, World, str]:
         """Start the first actor; what it says of itself is the first World."""
-        box.shell(f"mkdir -p {TOP}; chmod 755 {TOP}")
+        box.shell(f"mkdir -p {TOP} {SHM}; chmod 755 {TOP} {SHM}")
         handle = box.keeper.call("exec", argv=[ACTOR], cwd=TOP, background=True,
                                  stdin=True)["handle"]
         wire, world = self.wire(box, str(handle)), World()
@@ -141,12 +141,13 @@ class History:
 
     def compare(self, s: Sandbox) -> None:
         """All that the actors can tell; what was not known is from now on."""
-        acts = [Act(POST, f"tree {TOP}")]
+        acts = [Act(POST, f"tree {TOP}"), Act(POST, f"tree {SHM}")]
         processes = [s.world.processes[slot] for slot in sorted(s.world.processes)]
         acts += [Act(p.slot, "state") for p in processes]
         answers = s.wire.ask(acts)
-        check_tree(s.world, answers[0])
-        for p, answer in zip(processes, answers[1:]):
+        check_tree(s.world.top, TOP, answers[0])
+        check_tree(s.world.shm, SHM, answers[1])
+        for p, answer in zip(processes, answers[2:]):
             check_state(s.world, p, answer)
 
     def checkpoint(self, s: Sandbox) -> None:

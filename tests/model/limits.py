@@ -13,6 +13,10 @@ def refusals(w: World) -> Iterator[str]:
     for p in [*w.processes.values(), *w.zombies]:
         if p.session not in (p.pid, sessions.get(p.ppid, p.session)):
             yield "session"
+    for p in w.processes.values():
+        if any(m.inode and not m.shared and m.inode.changes != m.changes
+               for m in p.areas.values()):
+            yield "a private mapping of"
     for what in w.opens():
         if what.queue and what.queue.messages and what.error:
             yield "a socket with an error and messages"

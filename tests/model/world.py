@@ -13,7 +13,8 @@ import zlib
 from dataclasses import dataclass, field
 
 PAGE = 4096
-TOP = "/w/t"            # the tree of files that is watched
+TOP = "/w/t"            # the trees of files that are watched: on disk,
+SHM = "/dev/shm/t"      # and in memory
 POST = 0                # the slot of the first process
 MASK64 = (1 << 64) - 1
 
@@ -38,17 +39,20 @@ class Inode:
     target: str = ""
     attributes: dict[str, str] = field(default_factory=dict)
     mtime: str | None = None
+    changes: int = 0                # of its contents so far
     queue: Queue | None = None      # of a FIFO while it is open
 
     def resize(self, size: int) -> None:
         self.data = self.data[:size] + bytes(max(0, size - len(self.data)))
         self.mtime = None
+        self.changes += 1
 
     def put(self, at: int, data: bytes) -> None:
         if at > len(self.data):
             self.resize(at)
         self.data[at:at + len(data)] = data
         self.mtime = None
+        self.changes += 1
 
 
 @dataclass(eq=False)
@@ -95,7 +99,10 @@ class Open:
 
 @dataclass(eq=False)
 class Memory:
-    """Bytes of an area: of its own, shared with other processes, or a file's."""
+    """Bytes of an area: of its own, shared with other processes, or a file's.
+
+    What a private mapping of a file shows where it was not written to is not
+    known once the file has changed."""
 
     data: bytearray
     shared: bool = False
@@ -103,17 +110,37 @@ class Memory:
     offset: int = 0
     pages: int = 0
     read_only: set[int] = field(default_factory=set)
+    changes: int = 0                        # of the file when it was mapped
+    written: set[int] = field(default_factory=set)      # pages of a private one
 
-    def view(self) -> bytes:
-        if self.inode:
-            return bytes(self.inode.data[self.offset:self.offset + self.pages * PAGE])
-        return bytes(self.data)
+    def page(self, i: int) -> bytes | None:
+        """What a page shows, None where that is not known."""
+        data, at = self.data, i * PAGE
+        if self.inode and i not in self.written:
+            data, at = self.inode.data, at + self.offset
+            if not self.shared and self.inode.changes != self.changes:
+                return None
+        return bytes(data[at:at + PAGE])
 
     def store(self, at: int, data: bytes) -> None:
-        if self.inode:
+        """Within one page, that is known."""
+        i = at // PAGE
+        if self.inode and self.shared:
             self.inode.put(self.offset + at, data)
+            return
+        if self.inode and i not in self.written:
+            self.data[i * PAGE:(i + 1) * PAGE] = self.page(i) or b""
+            self.written.add(i)
+        self.data[at:at + len(data)] = data
+
+    def forget(self, i: int) -> None:
+        """The page is as if never touched."""
+        if self.shared:
+            return
+        if self.inode:
+            self.written.discard(i)
         else:
-            self.data[at:at + len(data)] = data
+            self.data[i * PAGE:(i + 1) * PAGE] = bytes(PAGE)
 
 
 @dataclass(eq=False)
@@ -181,6 +208,7 @@ class World:
 
     def __init__(self) -> None:
         self.top = Inode("d", 0o755)
+        self.shm = Inode("d", 0o755)
         self.processes: dict[int, Process] = {}
         self.zombies: list[Process] = []
 
@@ -191,8 +219,9 @@ class World:
         """The directory, the last name and what it is (None: nothing)."""
         if depth > 20:
             raise Error(errno.ELOOP)
-        if path.startswith(TOP):
-            base, path = self.top, path[len(TOP):]
+        for top, inode in ((TOP, self.top), (SHM, self.shm)):
+            if path.startswith(top):
+                base, path = inode, path[len(top):]
         here = base or self.top
         names = [n for n in path.split("/") if n]
         if not names:
@@ -232,6 +261,8 @@ class World:
         inode = self.find(a, follow=False)
         if inode.kind == "d":
             raise Error(errno.EPERM)
+        if self.in_memory(self.walk(b, follow=False)[0]) != self.in_memory(inode):
+            raise Error(errno.EXDEV)
         self.add(b, inode)
         inode.links += 1
 
@@ -270,6 +301,9 @@ class World:
             for inode in self.below(found):
                 inode.links -= inode.kind != "d"
 
+    def in_memory(self, inode: Inode) -> bool:
+        return any(i is inode for i in self.below(self.shm))
+
     def below(self, inode: Inode) -> list[Inode]:
         """It and all names in it; a file once for each name."""
         found = [inode]
@@ -282,6 +316,8 @@ class World:
         new, new_name, there = self.walk(b, follow=False)
         if not inode:
             raise Error(errno.ENOENT)
+        if self.in_memory(old) != self.in_memory(new):
+            raise Error(errno.EXDEV)
         if inode.kind == "d" and any(i is new for i in self.below(inode)):
             raise Error(errno.EINVAL)
         if there is inode:
@@ -304,7 +340,7 @@ class World:
                 if entry.kind == "d" and (found := search(entry, f"{path}/{name}")):
                     return found
             return ""
-        return search(self.top, TOP)
+        return search(self.top, TOP) or search(self.shm, SHM)
 
     # what is open
 
@@ -410,9 +446,18 @@ class World:
                         handled=parent.handled, sum=parent.sum)
         for i, m in parent.areas.items():
             child.areas[i] = Memory(m.data if m.shared else bytearray(m.data), m.shared, m.inode,
-                                    m.offset, m.pages, set(m.read_only))
+                                    m.offset, m.pages, set(m.read_only), m.changes,
+                                    set(m.written))
         self.processes[slot] = child
         return child
+
+    def execute(self, p: Process) -> None:
+        """A program anew: what outlives that."""
+        gone = [h.what for h in p.fds.values() if h.cloexec]
+        p.fds = {n: h for n, h in p.fds.items() if not h.cloexec}
+        self.dropped(gone)
+        p.areas, p.threads, p.name, p.handled, p.sum = {}, {}, "actor", 0, 0
+        p.actions = {n: how for n, how in p.actions.items() if how == 1}
 
     def end(self, process: Process, status: int) -> None:
         process.status = status
