@@ -41,8 +41,8 @@ enum {
 	DRAIN_EACH = 1024,
 	TRIES = 3,
 	/* A user may have 128, others' included: fs.inotify.max_user_instances */
-	LEFT_MAX = 16,
-	LEFT_NS = 100000000,
+	LEFT_MAX = 4,
+	LEFT_NS = 50000000,
 };
 
 static bool is_link(const char *link)
