@@ -109,6 +109,29 @@ static inline char proc_state(pid_t pid)
 	return s ? s[2] : '-';
 }
 
+static inline void await_state(pid_t pid, char want)
+{
+	for (int i = 0; i < 20000; i++) {
+		if (proc_state(pid) == want)
+			return;
+		t_sleep_ms(1);
+	}
+	t_fail("process %d is in state %c, not %c", pid, proc_state(pid), want);
+}
+
+/* The first process that PID 1 of a namespace forked, from outside. */
+static inline pid_t first_child(pid_t pid1)
+{
+	char path[64];
+	int pid = 0;
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid1, pid1);
+	FILE *f = fopen(path, "re");
+	t_assert(f);
+	t_eq(fscanf(f, "%d", &pid), 1);
+	fclose(f);
+	return pid;
+}
+
 static inline void write_text(const char *path, const char *text)
 {
 	int fd = (int)t_sys(open(path, O_WRONLY | O_CLOEXEC));

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -361,13 +362,15 @@ TEST(a_background_child_with_the_pipe_does_not_hang_the_caller)
 {
 	struct bench b;
 	bench_open(&b);
-	struct command *c = start(b.t, "(sleep 0.3; echo late; sleep 60) & echo first");
-	uint64_t began = clock_now_ns();
-	finish(b.t, c);
-	t_assert(clock_now_ns() - began < 250 * MS);
+	char go[200], script[400];
+	snprintf(go, sizeof(go), "%s/go", t_tmpdir());
+	snprintf(script, sizeof(script),
+		 "(while [ ! -e %s ]; do sleep 0.01; done; echo late; sleep 600) & echo first", go);
+	struct command *c = finish(b.t, start(b.t, script));
 	t_eq(WEXITSTATUS(c->wait_status), 0);
 	t_str_eq(text_of(c, STREAM_STDOUT), "first\n");
 	/* it goes on, without SIGPIPE */
+	close((int)t_sys(open(go, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)));
 	WAIT_UNTIL(b.t, c->stream[STREAM_STDOUT].log.total_bytes == 11);
 	t_str_eq(text_of(c, STREAM_STDOUT), "first\nlate\n");
 	bench_close(&b);
@@ -405,7 +408,7 @@ static void expect_timeout(struct bench *b, const char *script, const char *word
 	uint64_t took = clock_now_ns() - began;
 	t_assert(c->timed_out);
 	t_eq(c->state, COMMAND_KILLED);
-	t_assert(took < 2000 * MS);
+	t_assert(took < 20000 * MS);
 	unsigned int left = 1;
 	for (int i = 0; i < 100 && left; i++) {
 		dispatch_for(b->t, 10 * MS);
@@ -738,10 +741,19 @@ TEST(drain_takes_what_is_in_the_pipes)
 	bench_open(&b);
 	struct command_spec spec = COMMAND_SPEC_INIT;
 	spec.argv =
-		ARGV("bash", "-c", "sleep 0.2; head -c 60000 /dev/zero; exec <&-; kill -STOP $$");
+		ARGV("bash", "-c", "head -c 60000 /dev/zero; exec <&-; kill -STOP $$");
 	spec.stdin_mode = STDIN_PIPE;
 	struct command *c = start_spec(b.t, &spec);
-	t_sleep_ms(800);
+	/* all is written, then nobody reads: without a look by the table */
+	int queued = 0;
+	while (queued < 60000) {
+		t_sleep_ms(1);
+		t_sys(ioctl(c->stream[STREAM_STDOUT].fd, FIONREAD, &queued));
+	}
+	struct pollfd input = {.fd = c->stream[STREAM_STDIN].fd};
+	while (poll(&input, 1, 1000) == 0)
+		continue;
+	t_eq(input.revents, POLLERR);
 	t_eq(c->stream[STREAM_STDOUT].log.total_bytes, 0);
 	commands_drain(b.t);
 	t_eq(c->stream[STREAM_STDOUT].log.total_bytes, 60000);
@@ -833,20 +845,26 @@ TEST(time_limits_go_on_with_what_was_left)
 	bench_open(&b);
 	struct command_spec spec = COMMAND_SPEC_INIT;
 	spec.argv = ARGV("sleep", "100");
-	spec.timeout_ns = 600 * MS;
+	spec.timeout_ns = 2000 * MS;
+	uint64_t begin = clock_now_ns();
 	struct command *c = start_spec(b.t, &spec);
+	uint64_t deadline = c->deadline_ns;
+	t_assert(deadline >= begin + 2000 * MS && deadline <= clock_now_ns() + 2000 * MS);
 	dispatch_for(b.t, 100 * MS);
 	commands_drain(b.t);
+	uint64_t before = clock_now_ns();
 	t_ok_e(commands_save(b.t, &saved, &e), &e);
+	uint64_t left = (*(struct command **)vec_at(&saved.commands, 0))->left_ns;
+	t_assert(left <= deadline - before && left >= deadline - clock_now_ns());
 	finish(b.t, c);
 	t_assert(c->timed_out);
 	struct command_end ends[2];
 	int out = inner_end(&ends[0], c->id, STREAM_STDOUT);
 	int err = inner_end(&ends[1], c->id, STREAM_STDERR);
+	before = clock_now_ns();
 	t_ok_e(commands_restore(b.t, &saved, ends, 2, &e), &e);
 	t_assert(!c->timed_out);
-	uint64_t left = c->deadline_ns - clock_now_ns();
-	t_assert(left > 400 * MS && left <= 500 * MS);
+	t_assert(c->deadline_ns >= before + left && c->deadline_ns <= clock_now_ns() + left);
 	close(out);
 	close(err);
 	commands_saved_deinit(&saved);

@@ -149,16 +149,6 @@ static void start_stopped(struct board *b)
 	guest(stopped_guest, b);
 }
 
-static void await_state(pid_t pid, char want)
-{
-	for (int i = 0; i < 5000; i++) {
-		if (proc_state(pid) == want)
-			return;
-		t_sleep_ms(1);
-	}
-	t_fail("process %d is in state %c, not %c", pid, proc_state(pid), want);
-}
-
 TEST_BOTH(stopped_processes_stay_stopped)
 {
 	struct board *b = board_new();
@@ -212,7 +202,7 @@ TEST_BOTH(a_leader_that_ended_is_told_from_a_zombie)
 	pid_t pid1 = pidns_start(start_leaderless, b);
 	struct freezer *z = new_freezer();
 	board_await(&b->count[0], 1000);
-	t_sleep_ms(20);
+	await_state(first_child(pid1), 'Z');
 	for (int i = 0; i < 5; i++) {
 		struct frozen *f = freeze_now(z, pid1);
 		t_eq(f->procs.n, 1);
@@ -732,7 +722,7 @@ TEST_BOTH(a_vfork_that_does_not_end_is_refused_by_name)
 	struct freezer *z = new_freezer();
 	freezer_set_limits(z, (struct freeze_limits){ 100, 3 });
 	board_await(&b->count[0], 1);
-	t_sleep_ms(5);
+	await_state(first_child(pid1), 'D');
 	struct frozen *f = NULL;
 	struct err e = ERR_INIT;
 	t_eq(freeze_tree(z, pid1, &f, &e), -EBUSY);
@@ -942,9 +932,10 @@ TEST(sigchld_that_the_caller_reads_is_raised_again)
 	if (child == 0)
 		_exit(0);
 	thaw(f);
-	t_sleep_ms(20);
-	t_sys(sigpending(&pending));
-	t_eq(sigismember(&pending, SIGCHLD), 1);
+	do {
+		t_sleep_ms(1);
+		t_sys(sigpending(&pending));
+	} while (!sigismember(&pending, SIGCHLD));
 	t_join(child);
 	freezer_free(z);
 	pidns_end(pid1);

@@ -373,10 +373,11 @@ TEST(threads_and_children_are_listed)
 	t_eq(procfs_children(&p, getpid(), getpid(), &ids), 1);
 	t_eq(*(pid_t *)vec_at(&ids, 2), pid);
 	t_eq(procfs_children(&p, getpid(), tid, &ids), 0);
-	t_sleep_ms(20);
 	struct procfs_syscall call;
-	t_ok(procfs_syscall(&p, pid, 0, &call));
-	t_eq(call.nr, SYS_pause);
+	do {
+		t_sleep_ms(1);
+		t_ok(procfs_syscall(&p, pid, 0, &call));
+	} while (call.nr != SYS_pause);
 	t_ok(procfs_syscall(&p, getpid(), 0, &call));
 	t_eq(call.nr, SYS_read);
 	kill(pid, SIGKILL);

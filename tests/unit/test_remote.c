@@ -382,7 +382,7 @@ TEST_BOTH(a_stopped_process_answers_and_stays_stopped)
 	pid_t pid1 = pidns_start(start_stopped, b);
 	struct freezer *z = new_freezer();
 	board_await(&b->count[0], 1);
-	t_sleep_ms(20);
+	await_state(first_child(pid1), 'T');
 	pid_t pid = 0;
 	for (int i = 0; i < 10; i++) {
 		struct frozen *f = freeze_now(z, pid1);
@@ -391,8 +391,7 @@ TEST_BOTH(a_stopped_process_answers_and_stays_stopped)
 		pid = t->tid;
 		ask_all(f);
 		thaw(f);
-		t_sleep_ms(5);
-		t_eq(proc_state(pid), 'T');
+		await_state(pid, 'T');
 	}
 	t_eq(b->count[1], 0);
 	kill(pid, SIGCONT);
