@@ -124,6 +124,8 @@ class Postgres(Program):
         if not found or not (found[-1] / "initdb").exists():
             raise Skip("no PostgreSQL server here (package postgresql)")
         self.bin = found[-1]
+        if inside(box, f"{self.user} true 2>&1 || echo no"):
+            raise Skip("PostgreSQL does not run as root, and there is no second user id here")
         inside(box, "chown postgres /w")
         at_length(box, f"{self.user} {self.bin}/initdb -D data -A trust -k >/dev/null")
         for line in self.settings:
