@@ -4,6 +4,7 @@
  *	sum		what the new layers add up to
  *	sync		the layers, and the sandbox's record
  *	manifest	its rename commits the checkpoint
+ *	measure		what the new layers take, for those who ask
  *
  * When the keeper is killed before the last one, its layers have no name, and
  * gc takes them. A commit that fails (a full disk) is tried again later, one
@@ -49,7 +50,11 @@ struct report {
 	int result;
 	char cause[ERR_CAUSE_BYTES];
 	uint64_t calls;		/* see sys_fault_passed() */
-	struct layer_sum sum[];	/* of commit.layers */
+	struct summed {
+		struct layer_sum sum;
+		bool disk_known;
+		uint64_t disk_bytes;
+	} layer[];		/* of commit.layers */
 };
 
 struct commit {
@@ -76,7 +81,7 @@ static int commit_sum(void *ctx, struct err *e)
 		int r = layer_sum(l, e);
 		if (r)
 			return r;
-		c->report->sum[i] = l->sum;
+		c->report->layer[i].sum = l->sum;
 		__atomic_store_n(&c->report->summed, i + 1, __ATOMIC_RELEASE);
 	}
 	return 0;
@@ -86,6 +91,19 @@ static int commit_sync(void *ctx, struct err *e)
 {
 	struct commit *c = ctx;
 	return c->is_due || c->unsynced ? store_sync(c->box->store, e) : 0;
+}
+
+/* So that nobody has to ask, who would wait for it. */
+static int commit_measure(void *ctx, struct err *e)
+{
+	struct commit *c = ctx;
+	for (size_t i = 0; i < c->layers.n; i++) {
+		struct layer *l = *(struct layer **)vec_at(&c->layers, i);
+		struct summed *s = &c->report->layer[i];
+		struct err ignored;	/* a size is not worth failing for */
+		s->disk_known = layer_disk_bytes(l, &s->disk_bytes, &ignored) == 0;
+	}
+	return 0;
 }
 
 static int manifest_of(struct box *b, const struct node *n, struct manifest *m)
@@ -129,6 +147,7 @@ static const struct stage commit_stages[] = {
 	{ .name = "sum", .run = commit_sum },
 	{ .name = "sync", .run = commit_sync },
 	{ .name = "manifest", .run = commit_manifest },
+	{ .name = "measure", .run = commit_measure },
 };
 
 static void run_stages(struct commit *c)
@@ -233,7 +252,7 @@ static int choose_layers(struct commit *c)
 
 static int make_report(struct commit *c)
 {
-	c->report_bytes = sizeof(*c->report) + c->layers.n * sizeof(c->report->sum[0]);
+	c->report_bytes = sizeof(*c->report) + c->layers.n * sizeof(c->report->layer[0]);
 	void *at;
 	int r = sys_mmap(NULL, c->report_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 			 -1, 0, &at);
@@ -313,8 +332,12 @@ static void commit_failed(struct commit *c, int r, const char *cause)
 static void take_report(struct commit *c)
 {
 	const struct report *report = c->report;
-	for (size_t i = 0; i < report->summed; i++)
-		(*(struct layer **)vec_at(&c->layers, i))->sum = report->sum[i];
+	for (size_t i = 0; i < report->summed; i++) {
+		struct layer *l = *(struct layer **)vec_at(&c->layers, i);
+		l->sum = report->layer[i].sum;
+		l->disk_known = report->ended && report->layer[i].disk_known;
+		l->disk_bytes = report->layer[i].disk_bytes;
+	}
 	if (!report->ended)
 		commit_failed(c, -ECHILD, "the committing process ended early");
 	else if (report->result)

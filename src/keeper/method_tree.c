@@ -1,13 +1,47 @@
 /* method_tree.c - the checkpoint tree, and what differs between its nodes. */
 #include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "keeper/dispatch.h"
 #include "keeper/nodes.h"
 #include "sandbox/diff.h"
 
+static int by_address(const void *a, const void *b)
+{
+	const uintptr_t *x = a, *y = b;
+	return (*x > *y) - (*x < *y);
+}
+
+/* Every use of a layer by a node, as addresses, sorted. NULL data: no memory. */
+static struct vec layer_uses(const struct box *b)
+{
+	struct vec uses = VEC_INIT(uintptr_t);
+	vec_each(struct node *, n, &b->nodes)
+		vec_each(struct fs_snapshot_mount, m, &(*n)->checkpoint->files.mounts)
+			vec_each(struct layer *, l, &m->layers) {
+				uintptr_t *use = vec_add(&uses);
+				if (use)
+					*use = (uintptr_t)*l;
+			}
+	if (uses.n)
+		qsort(uses.data, uses.n, sizeof(uintptr_t), by_address);
+	return uses;
+}
+
+static bool used_twice(const struct vec *uses, const struct layer *l)
+{
+	uintptr_t key = (uintptr_t)l;
+	const uintptr_t *first = uses->data, *last = first + uses->n - 1;
+	const uintptr_t *at = uses->n ? bsearch(&key, first, uses->n, sizeof(key), by_address) :
+					NULL;
+	return at && ((at > first && at[-1] == key) || (at < last && at[1] == key));
+}
+
 /* Bytes on disk of the layers of n: those that only it has, and the others. */
-static void node_bytes(const struct box *b, const struct node *n, uint64_t *own, uint64_t *shared)
+static void node_bytes(const struct vec *uses, const struct node *n, uint64_t *own,
+		       uint64_t *shared)
 {
 	*own = *shared = 0;
 	vec_each(struct fs_snapshot_mount, m, &n->checkpoint->files.mounts)
@@ -17,26 +51,18 @@ static void node_bytes(const struct box *b, const struct node *n, uint64_t *own,
 			if (layer_disk_bytes(*at, &bytes, &ignored))
 				continue;
 			/* of the node, maybe of now and a standby; else of others */
-			bool is_shared = false;
-			vec_each(struct node *, other, &b->nodes) {
-				if (*other == n)
-					continue;
-				vec_each(struct fs_snapshot_mount, om,
-					 &(*other)->checkpoint->files.mounts)
-					vec_each(struct layer *, ol, &om->layers)
-						is_shared |= *ol == *at;
-			}
-			*(is_shared ? shared : own) += bytes;
+			*(used_twice(uses, *at) ? shared : own) += bytes;
 		}
 }
 
 json_t *box_tree_json(struct box *b)
 {
 	json_t *nodes = json_array();
+	struct vec uses = layer_uses(b);
 	vec_each(struct node *, at, &b->nodes) {
 		const struct node *n = *at;
 		uint64_t own, shared;
-		node_bytes(b, n, &own, &shared);
+		node_bytes(&uses, n, &own, &shared);
 		json_array_append_new(
 			nodes,
 			json_pack("{s:s, s:s?, s:s?, s:I, s:I, s:I, s:I, s:s?}", "id", n->id, "tag",
@@ -49,6 +75,7 @@ json_t *box_tree_json(struct box *b)
 				  n->files_only ? "files" :
 				  !n->parent ? "created" : NULL));
 	}
+	vec_deinit(&uses);
 	return json_pack("{s:o, s:s?}", "nodes", nodes, "head", b->head ? b->head->id : NULL);
 }
 

@@ -238,8 +238,12 @@ static int disk_add(void *ctx, const struct tree_entry *entry)
 	return 0;
 }
 
-int layer_disk_bytes(const struct layer *l, uint64_t *bytes, struct err *e)
+int layer_disk_bytes(struct layer *l, uint64_t *bytes, struct err *e)
 {
+	if (l->disk_known) {
+		*bytes = l->disk_bytes;
+		return 0;
+	}
 	struct disk d = {.seen = VEC_INIT(uint64_t)};
 	int r = tree_walk(l->fs_fd, disk_add, &d);
 	scoped_fd int aside = r ? -1 : layer_aside(l, false);
@@ -249,5 +253,7 @@ int layer_disk_bytes(const struct layer *l, uint64_t *bytes, struct err *e)
 	if (r)
 		return store_fail(e, r, "cannot measure layer '%s'", l->id);
 	*bytes = d.blocks * 512;
+	l->disk_known = l->state == LAYER_SEALED && l->sum.known;
+	l->disk_bytes = *bytes;
 	return 0;
 }

@@ -31,6 +31,8 @@ struct layer {
 	bool is_looked_through; /* what lies aside of it has marked those below */
 	unsigned int level; /* 0: an upper; merged of layers one below */
 	struct layer_sum sum; /* of a SEALED one, once somebody asked */
+	bool disk_known;
+	uint64_t disk_bytes; /* what layer_disk_bytes() says */
 };
 
 /* A new empty layer with one reference. */
@@ -70,5 +72,9 @@ must_check int layer_sum(struct layer *l, struct err *e);
  */
 must_check int layer_verify(const struct layer *l, const struct layer_sum *want, struct err *e);
 
-/* Bytes of disk its files take (st_blocks), hardlinks once. */
-must_check int layer_disk_bytes(const struct layer *l, uint64_t *bytes, struct err *e);
+/*
+ * Bytes of disk its files take (st_blocks), hardlinks once. Of a layer that
+ * was summed up, which is on the disk then, it is remembered; else this looks
+ * at every entry.
+ */
+must_check int layer_disk_bytes(struct layer *l, uint64_t *bytes, struct err *e);

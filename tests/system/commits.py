@@ -179,3 +179,25 @@ def end_of_a_keeper_ends_its_commit(g: Ground) -> None:
         equal(set(g.collect()), {first}, stage)
         check("1 whole" in g.tool.run("doctor").stdout, stage)
         g.forget()
+
+
+@test
+def tree_says_what_each_checkpoint_takes(g: Ground) -> None:
+    """Layers that only it has, and those that others have, too; before they are
+    on the disk and after."""
+    box, first, _ = standing_still(g, "sync")
+    box.shell("head -c 1000000 /dev/urandom > /w/one")
+    second = box.checkpoint()
+    box.shell("head -c 2000000 /dev/urandom > /w/two")
+    third = box.checkpoint()
+
+    def megabytes() -> list[tuple[int, int]]:
+        nodes = {n["id"]: n for n in g.tool.json("tree", "one")["nodes"]}
+        return [(nodes[c]["bytes_private"] // 900000, nodes[c]["bytes_shared"] // 900000)
+                for c in (first, second, third)]
+
+    # a file system may take more for what is not written yet
+    equal([(a > 0, b > 0) for a, b in megabytes()], [(False, False), (False, True), (True, True)])
+    let_go_until_on_disk(g, [keeper_pid("one")], first, second, third)
+    for _ in range(2):
+        equal(megabytes(), [(0, 0), (0, 1), (2, 1)], "on the disk")

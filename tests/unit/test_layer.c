@@ -321,6 +321,40 @@ static void discard(struct fsbox *b)
 	t_eq(n, 1);
 	t_eq(count_entries(b, "trash"), 0);
 }
+static void measure(struct fsbox *b)
+{
+	struct layer *l;
+	struct err e = ERR_INIT;
+	uint64_t bytes;
+	t_ok_e(layer_new(b->store, &l, &e), &e);
+	t_sys(mkdirat(l->fs_fd, "d", 0755));
+	uint64_t empty;
+	t_ok_e(layer_disk_bytes(l, &empty, &e), &e);
+	/* what is still written, or was not summed up, is measured every time */
+	int fd = t_sys(openat(l->fs_fd, "f", O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	char block[8192] = {1};
+	t_eq(write(fd, block, sizeof(block)), sizeof(block));
+	t_sys(fsync(fd));
+	close(fd);
+	t_ok_e(layer_disk_bytes(l, &bytes, &e), &e);
+	t_eq(bytes, empty + 8192);
+	layer_seal(l);
+	for (int summed = 0; summed < 2; summed++) {
+		if (summed)
+			t_ok_e(layer_sum(l, &e), &e);
+		t_ok_e(layer_disk_bytes(l, &bytes, &e), &e);
+		sys_fault_arm(0, 0);
+		t_ok_e(layer_disk_bytes(l, &bytes, &e), &e);
+		t_eq(bytes, empty + 8192);
+		t_eq(sys_fault_count() == 0, summed);
+	}
+	layer_unref(l);
+}
+TEST(layer_that_was_summed_up_is_measured_once, .timeout_s = 60)
+{
+	fsbox_each(measure);
+}
+
 TEST(discarded_layers_go_to_the_trash, .timeout_s = 60)
 {
 	fsbox_each(discard);
