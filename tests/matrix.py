@@ -101,6 +101,7 @@ GUESTS = [
     *kinds("mem_readonly", "deleted-closed", root=True),
     *kinds("sysv_memory", "shared removed alone"), *kinds("sysv_memory", "given", root=True),
     *kinds("sysv_semaphores", "values asleep asleep-timed"),
+    *kinds("sysv_queues", "kept asleep"),
     *kinds("sysv_semaphores", "undo", refused="SEM_UNDO"),
     Guest("mem_grow"), Guest("mem_files"), Guest("python_pool", ["python_pool.py"]),
     *kinds("mem_locked", "ranges all future future-on-fault"),

@@ -1,12 +1,9 @@
-/*
- * sysv.c - System V objects belong to no process. Shared memory and semaphores
- * are saved; a rollback would silently be without message queues, so they are
- * refused.
- */
+/* sysv.c - System V objects belong to no process. */
 #include <errno.h>
 #include <string.h>
 
 #include "checkpoint/take.h"
+#include "parts/queues.h"
 #include "parts/segments.h"
 #include "parts/sems.h"
 #include "sys/sysvipc.h"
@@ -14,13 +11,9 @@
 enum {
 	SETS_MAX = 128,		/* each is a child of the keeper at a restore */
 	SEMAPHORES_MAX = 32000,
+	QUEUES_MAX = 128,
+	MESSAGES_MAX = 4096,	/* each is found by its place from the first on */
 };
-
-static int refuse_objects(const char *what, int n, struct err *e)
-{
-	err_set(e, EOPNOTSUPP, "%d System V %s cannot be saved yet", n, what);
-	return err_remedy(e, "end the program that made them, or remove them with ipcrm");
-}
 
 static int look(struct take *t, struct err *e)
 {
@@ -28,13 +21,16 @@ static int look(struct take *t, struct err *e)
 	int r = sys_ipc_count(&n);
 	if (r)
 		return err_set(e, -r, "look for System V objects: %s", strerror(-r));
-	if (n.queues)
-		return refuse_objects("message queues", n.queues, e);
+	if (n.queues > QUEUES_MAX || n.messages > MESSAGES_MAX)
+		return err_set(e, E2BIG, "there are more than %d System V message queues, or %d "
+					 "messages in them", QUEUES_MAX, MESSAGES_MAX);
 	if (n.semaphore_sets > SETS_MAX || n.semaphores > SEMAPHORES_MAX)
 		return err_set(e, E2BIG, "there are more than %d sets of System V semaphores, or %d "
 					 "semaphores", SETS_MAX, SEMAPHORES_MAX);
 	r = n.segments ? segments_look(&t->look, e) : 0;
-	return r == 0 && n.semaphore_sets ? sems_look(&t->look, e) : r;
+	if (r == 0 && n.semaphore_sets)
+		r = sems_look(&t->look, e);
+	return r == 0 && n.queues ? queues_look(&t->look, e) : r;
 }
 
 int take_look_sysv(struct take *t, struct err *e)

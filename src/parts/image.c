@@ -16,6 +16,7 @@ void image_init(struct tree_image *im)
 		.ttys = VEC_INIT(struct image_tty),
 		.shms = VEC_INIT(struct image_shm),
 		.sem_sets = VEC_INIT(struct sys_sem_set),
+		.msg_queues = VEC_INIT(struct sys_msg_queue),
 		.memfs = VEC_INIT(struct image_memfs),
 		.map_files = VEC_INIT(struct image_map_file),
 		.chunks = VEC_INIT(struct stage_chunk),
@@ -70,6 +71,8 @@ void image_deinit(struct tree_image *im)
 	}
 	vec_each(struct sys_sem_set, set, &im->sem_sets)
 		free(set->sems);
+	vec_each(struct sys_msg_queue, q, &im->msg_queues)
+		sys_msg_queue_deinit(q);
 	vec_each(struct image_memfs, m, &im->memfs)
 		memfs_deinit(m);
 	vec_each(struct image_map_file, m, &im->map_files) {
@@ -82,6 +85,7 @@ void image_deinit(struct tree_image *im)
 	vec_deinit(&im->ttys);
 	vec_deinit(&im->shms);
 	vec_deinit(&im->sem_sets);
+	vec_deinit(&im->msg_queues);
 	vec_deinit(&im->memfs);
 	vec_deinit(&im->map_files);
 	vec_deinit(&im->chunks);

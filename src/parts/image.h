@@ -328,6 +328,7 @@ struct tree_image {
 	struct vec ttys;	/* struct image_tty */
 	struct vec shms;	/* struct image_shm */
 	struct vec sem_sets;	/* struct sys_sem_set */
+	struct vec msg_queues;	/* struct sys_msg_queue */
 	struct vec memfs;	/* struct image_memfs */
 	struct vec map_files;	/* struct image_map_file */
 	struct vec chunks;	/* struct stage_chunk, see stagemap.h */

@@ -28,6 +28,7 @@
 
 #include "base/clock.h"
 #include "parts/memfs.h"
+#include "parts/queues.h"
 #include "parts/segments.h"
 #include "parts/sems.h"
 #include "parts/shm.h"
@@ -288,6 +289,8 @@ static int run_open(void *ctx, struct err *e)
 		r = segments_make(&b->files, e);
 	if (r == 0)
 		r = sems_make(&b->files, e);
+	if (r == 0)
+		r = queues_make(&b->files, e);
 	if (r == 0)
 		r = files_open_all(&b->files, e);
 	if (r)

@@ -60,8 +60,9 @@ int sys_ipc_count(struct sys_ipc_counts *out)
 	if (shmctl(0, SHM_INFO, (struct shmid_ds *)&shm) < 0 || semctl(0, 0, SEM_INFO, arg) < 0 ||
 	    msgctl(0, MSG_INFO, (struct msqid_ds *)&msg) < 0)
 		return -errno;
-	/* of SEM_INFO and MSG_INFO these three are the numbers of objects */
-	*out = (struct sys_ipc_counts){ shm.used_ids, sem.semusz, sem.semaem, msg.msgpool };
+	/* of SEM_INFO and MSG_INFO these four are the numbers of objects */
+	*out = (struct sys_ipc_counts){ shm.used_ids, sem.semusz, sem.semaem, msg.msgpool,
+					msg.msgmap };
 	return 0;
 }
 

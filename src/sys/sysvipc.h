@@ -19,7 +19,7 @@ must_check int sys_ipc_enter(int pidfd, int *home_fd);
 void sys_ipc_leave(int *home_fd);
 
 struct sys_ipc_counts {
-	int segments, semaphore_sets, semaphores, queues;
+	int segments, semaphore_sets, semaphores, queues, messages;
 };
 
 must_check int sys_ipc_count(struct sys_ipc_counts *out);
@@ -87,3 +87,39 @@ must_check int sys_sem_set_value(int32_t id, uint32_t i, int32_t value);
 
 /* Await that semaphore i is 0, which it is: sem_otime becomes now. */
 must_check int sys_sem_use(int32_t id, uint32_t i);
+
+/* A queue of messages. */
+struct sys_msg_queue {
+	int32_t key, id;
+	uint32_t mode, uid, gid, cuid, cgid;
+	uint64_t max_bytes;
+	pid_t sender, receiver;	/* the last ones, as who asks sees them; 0: none */
+	uint32_t n;
+	struct vec messages;	/* struct sys_msg; sys_msg_queue_deinit() */
+};
+
+struct sys_msg {
+	int64_t type;
+	uint32_t bytes;
+	void *text;		/* of the heap, after its type, as the kernel wants it */
+};
+
+void sys_msg_queue_deinit(struct sys_msg_queue *q);
+
+/*
+ * Write down all queues with their messages, which stay, as the caller's PID
+ * namespace sees them; read that from its start: a vec of struct sys_msg_queue.
+ * -ENOSYS: a kernel without CONFIG_CHECKPOINT_RESTORE.
+ */
+must_check int sys_msg_table(int to_fd);
+must_check int sys_msg_table_read(int fd, struct vec *out);
+
+/* msgget(2) of a queue that is not there yet. Its id or -errno. */
+must_check int sys_msg_make(const struct sys_msg_queue *q);
+
+/* Owner, mode and most bytes. */
+must_check int sys_msg_set_owner(const struct sys_msg_queue *q);
+
+/* Send, or receive the first; neither waits. */
+must_check int sys_msg_send(int32_t id, const struct sys_msg *m);
+must_check int sys_msg_drop_first(int32_t id);

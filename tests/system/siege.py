@@ -177,7 +177,7 @@ KINDS = [
     Kind("map-staging", REFUSED, "reserved"), Kind("map-shared-range", REFUSED, "reserved"),
     Kind("map-last"), Kind("overwrite-leftovers"), Kind("unmap-leftovers"),
     Kind("vdso-gone", REFUSED, "vdso"), Kind("vdso-moved", REFUSED, "vdso"),
-    Kind("sysv-memory"), Kind("sysv-queue", REFUSED, "System V"),
+    Kind("sysv-memory"), Kind("sysv-queue"),
     Kind("sysv-semaphore"), Kind("posix-queue", DENIED, "not implemented"),
     Kind("use-up-pipes", REFUSED, ""), Kind("use-up-signals", REFUSED, "signals"),
 ]

@@ -30,7 +30,7 @@
  * says which, and paths that must lead to the same place: by its descriptor,
  * by its directory, by name. It must not have more descriptors than at first.
  * Of two System V segments they have one attached, and look into the other;
- * they look at a semaphore.
+ * they look at a semaphore, and one takes a message and sends it again.
  */
 static const char guest_py[] =
 	"import ctypes, os, sys, time\n"
@@ -40,6 +40,8 @@ static const char guest_py[] =
 	"libc = ctypes.CDLL(None); libc.shmat.restype = ctypes.c_void_p\n"
 	"held, alone = [libc.shmget(key, 5000, 0o1600) for key in (77, 78)]\n"
 	"sem = libc.semget(79, 2, 0o1600); libc.semctl(sem, 1, 16, 7)\n"
+	"queue = libc.msgget(80, 0o1600); message = (ctypes.c_long * 2)(5, 6)\n"
+	"libc.msgsnd(queue, message, 8, 0)\n"
 	"def attach(id): return ctypes.c_void_p(libc.shmat(id, None, 0))\n"
 	"at = attach(held); ctypes.memmove(at, b'held', 4)\n"
 	"there = attach(alone); ctypes.memmove(there, b'alone', 5); libc.shmdt(there)\n"
@@ -80,6 +82,10 @@ static const char guest_py[] =
 	"        now = descriptors()\n"
 	"        if now != fds: fail('descriptors %s, were %s' % (now, fds))\n"
 	"        if me == 'parent' and g % 64 == 0:\n"
+	"            message[0] = message[1] = 0\n"
+	"            if libc.msgrcv(queue, message, 8, 5, 0) != 8: fail('queue')\n"
+	"            if message[0] != 5 or message[1] != 6: fail('message')\n"
+	"            libc.msgsnd(queue, message, 8, 0)\n"
 	"            if os.read(r, 6) != b'queued': fail('pipe')\n"
 	"            os.write(w, b'queued')\n"
 	"        time.sleep(0.001)\n"
