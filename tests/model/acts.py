@@ -161,6 +161,7 @@ def do_close(w: World, r: random.Random, p: Process) -> Act | None:
     if not got:
         return None
     del p.fds[got[0]]
+    p.closed(got[1])
     w.dropped([got[1]])
     return Act(p.slot, f"close {got[0]}", "0")
 
@@ -187,6 +188,7 @@ def do_dup2(w: World, r: random.Random, p: Process) -> Act | None:
         return None
     if a[0] != b[0]:
         p.fds[b[0]].what, p.fds[b[0]].cloexec = a[1], False
+        p.closed(b[1])
         w.dropped([b[1]])
     return Act(p.slot, f"dup2 {a[0]} {b[0]}", str(b[0]))
 
@@ -295,6 +297,20 @@ def do_flock(w: World, r: random.Random, p: Process) -> Act | None:
     how = r.choice((fcntl.LOCK_SH, fcntl.LOCK_EX, fcntl.LOCK_EX, fcntl.LOCK_UN))
     want = attempt(lambda: w.lock(got[1], how % fcntl.LOCK_UN))
     return Act(p.slot, f"flock {got[0]} {how}", want)
+
+
+@act(3)
+def do_lock(w: World, r: random.Random, p: Process) -> Act | None:
+    """Not by the post, who loses them by looking at the files."""
+    if p.slot == POST:
+        return None
+    got = chosen_fd(w, r, p, lambda what: what.kind == "file")
+    if not got:
+        return None
+    how = r.choice((0, fcntl.LOCK_SH, fcntl.LOCK_EX, fcntl.LOCK_EX))
+    kind = {0: fcntl.F_UNLCK, fcntl.LOCK_SH: fcntl.F_RDLCK, fcntl.LOCK_EX: fcntl.F_WRLCK}[how]
+    want = attempt(lambda: w.lock_posix(p, got[1], how))
+    return Act(p.slot, f"lock {got[0]} {kind}", want)
 
 
 def keeps_name(w: World, inode: Inode | None) -> bool:

@@ -80,6 +80,13 @@ static void do_flock(struct act *a)
 	act_result(a, flock(FD(0), FD(1) | LOCK_NB));
 }
 
+/* FD TYPE: a POSIX lock of the whole file */
+static void do_lock(struct act *a)
+{
+	struct flock all = {.l_type = (short)NUM(1), .l_whence = SEEK_SET};
+	act_result(a, fcntl(FD(0), F_SETLK, &all));
+}
+
 static void do_rename(struct act *a)
 {
 	act_result(a, rename(PATH(0), PATH(1)));
@@ -266,6 +273,7 @@ const struct act_row file_acts[] = {
 	{ "pwrite", do_pwrite },
 	{ "pread", do_pread },
 	{ "flock", do_flock },
+	{ "lock", do_lock },
 	{ "rename", do_rename },
 	{ "link", do_link },
 	{ "unlink", do_unlink },

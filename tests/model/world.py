@@ -8,6 +8,7 @@ until it was looked at once, and must stay from then on.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import zlib
 from dataclasses import dataclass, field
@@ -179,10 +180,15 @@ class Process:
     pending: list[tuple[int, int]] = field(default_factory=list)
     handled: int = 0
     sum: int = 0
+    locks: list[tuple[Inode, int]] = field(default_factory=list)    # POSIX ones of whole files
     status: int | None = None       # a zombie's
 
     def free_fd(self) -> int:
         return next(n for n in range(3, 64) if n not in self.fds)
+
+    def closed(self, what: Open) -> None:
+        """A descriptor of it was: with any of them go the locks of the file."""
+        self.locks = [held for held in self.locks if held[0] is not what.inode]
 
     def place(self, what: Open, cloexec: bool = False) -> int:
         n = self.free_fd()
@@ -436,6 +442,18 @@ class World:
                 raise Error(errno.EAGAIN)
         what.lock = how
 
+    def lock_posix(self, p: Process, what: Open, how: int) -> None:
+        """fcntl(F_SETLK): as for lock(), but they are the process's."""
+        if not (what.readable if how == fcntl.LOCK_SH else how == 0 or what.writable):
+            raise Error(errno.EBADF)
+        for other in self.processes.values():
+            if how and other is not p and any(inode is what.inode and fcntl.LOCK_EX in (held, how)
+                                              for inode, held in other.locks):
+                raise Error(errno.EAGAIN)
+        p.closed(what)
+        if how:
+            p.locks.append((what.inode, how))   # type: ignore[arg-type]
+
     # processes
 
     def fork(self, parent: Process, slot: int, pid: int) -> Process:
@@ -455,6 +473,8 @@ class World:
         """A program anew: what outlives that."""
         gone = [h.what for h in p.fds.values() if h.cloexec]
         p.fds = {n: h for n, h in p.fds.items() if not h.cloexec}
+        for what in gone:
+            p.closed(what)
         self.dropped(gone)
         p.areas, p.threads, p.name, p.handled, p.sum = {}, {}, "actor", 0, 0
         p.actions = {n: how for n, how in p.actions.items() if how == 1}
@@ -463,7 +483,7 @@ class World:
         process.status = status
         del self.processes[process.slot]
         gone = {id(h.what): h.what for h in process.fds.values()}
-        process.fds, process.areas, process.threads = {}, {}, {}
+        process.fds, process.areas, process.threads, process.locks = {}, {}, {}, []
         self.dropped(list(gone.values()))
         self.zombies = [z for z in self.zombies if z.ppid != process.pid]
         for other in self.processes.values():
