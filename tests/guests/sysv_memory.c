@@ -3,20 +3,13 @@
  * of them through attachments that were cut, protected and moved; the same
  * after it was removed; ones that nobody has attached, and one of other users.
  */
+#include "sysv.h"
 #include "turns.h"
 
-#include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
-#include <sys/wait.h>
 
 enum { PAGE = 4096, LEN = 16 * PAGE, ODD = 5 * PAGE + 1000, MANY = 40 };
-
-/* Keys that no other run on this machine has. */
-static int key_of(int i)
-{
-	return 0x40000000 | getpid() << 6 | i;
-}
 
 static struct shmid_ds stat_of(int id)
 {
@@ -221,9 +214,7 @@ static int given(void)
 		guest_sys(shmctl(id, IPC_SET, &ds));
 		_exit(0);
 	}
-	int status;
-	guest_eq(waitpid(pid, &status, 0), pid);
-	guest_eq(status, 0);
+	await(pid);
 	guest_ready();
 	guest_wait_go();
 	int id = (int)guest_sys(shmget(key, 0, 0));

@@ -2,11 +2,9 @@
  * System V message queues: messages of all lengths in their order, taken by
  * type; who sent and received last; and processes that sleep in both calls.
  */
-#include "guest.h"
+#include "sysv.h"
 
-#include <sys/ipc.h>
 #include <sys/msg.h>
-#include <sys/wait.h>
 
 enum { QUEUES = 9, MESSAGES = 40, MOST = 3000 };
 
@@ -14,12 +12,6 @@ struct message {
 	long type;
 	char text[MOST];
 };
-
-/* Keys that no other run on this machine has. */
-static int key_of(int i)
-{
-	return 0x40000000 | getpid() << 6 | i;
-}
 
 static struct msqid_ds stat_of(int id)
 {
@@ -46,24 +38,6 @@ static void receive(int id, int i, long type)
 	guest_eq(msgrcv(id, &m, sizeof(m.text), type, 0), length(i));
 	guest_eq(m.type, 1 + i % 3);
 	guest_check(guest_filled(m.text, length(i), (uint64_t)i));
-}
-
-static pid_t run(void (*what)(int id), int id)
-{
-	pid_t pid = fork();
-	if (pid == 0) {
-		what(id);
-		_exit(0);
-	}
-	guest_check(pid > 0);
-	return pid;
-}
-
-static void await(pid_t pid)
-{
-	int status;
-	guest_eq(waitpid(pid, &status, 0), pid);
-	guest_eq(status, 0);
 }
 
 static void send_all(int id)

@@ -2,11 +2,9 @@
  * System V semaphores: sets of several processes' making, with values, owners
  * and those who changed them last, and one that a process sleeps in.
  */
-#include "guest.h"
+#include "sysv.h"
 
-#include <sys/ipc.h>
 #include <sys/sem.h>
-#include <sys/wait.h>
 
 enum { SETS = 12, N = 7, BIG = 32767 };
 
@@ -14,12 +12,6 @@ union semun {
 	int val;
 	struct semid_ds *buf;
 };
-
-/* Keys that no other run on this machine has. */
-static int key_of(int i)
-{
-	return 0x40000000 | getpid() << 6 | i;
-}
 
 static int get(int id, int i, int cmd)
 {
@@ -43,24 +35,6 @@ static struct semid_ds stat_of(int id)
 	struct semid_ds ds;
 	guest_sys(semctl(id, 0, IPC_STAT, (union semun){ .buf = &ds }));
 	return ds;
-}
-
-static pid_t run(void (*what)(int id), int id)
-{
-	pid_t pid = fork();
-	if (pid == 0) {
-		what(id);
-		_exit(0);
-	}
-	guest_check(pid > 0);
-	return pid;
-}
-
-static void await(pid_t pid)
-{
-	int status;
-	guest_eq(waitpid(pid, &status, 0), pid);
-	guest_eq(status, 0);
 }
 
 static void touch(int id)
