@@ -13,7 +13,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
-from acts import Act, any_path, attempt, choose, drained, ended_reads, keeps_name, may_shrink
+from act_files import keeps_name, may_shrink
+from act_processes import ended_reads
+from act_queues import drained
+from acting import Act, any_path, attempt
+from acts import choose
 from box import Box, Failed
 from ground import Ground
 from keeper import STDIN, STDOUT, Keeper, Refused
