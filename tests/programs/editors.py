@@ -12,3 +12,12 @@ class Vim(Program):
     needs = {"vim": "vim", "python3": "python3"}
     guests = ("common.py", "typist.py")
     command = ("/usr/bin/python3", "-B", "typist.py")
+
+
+@program
+class Tmux(Program):
+    """A server with three panes, a shell in each, and somebody who types."""
+
+    needs = {"tmux": "tmux", "python3": "python3"}
+    guests = ("common.py", "panes.py")
+    command = ("/usr/bin/python3", "-B", "panes.py")

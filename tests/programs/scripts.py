@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+
 from box import Box
-from ground import equal
+from ground import Skip, check, equal
 from program import Program, inside, program, until
 
 TRY_LOCK = """
@@ -11,6 +13,13 @@ import fcntl
 try: fcntl.lockf(open("daemon.pid", "r+"), fcntl.LOCK_EX | fcntl.LOCK_NB)
 except BlockingIOError: print("locked")
 """
+
+
+def need_module(name: str) -> None:
+    done = subprocess.run(["/usr/bin/python3", "-c", f"import {name}"], check=False,
+                          stderr=subprocess.DEVNULL)
+    if done.returncode:
+        raise Skip(f"no module {name} for python3 (package python3-{name})")
 
 
 @program
@@ -61,3 +70,43 @@ class Daemon(Program):
         inside(box, "touch finish")
         until(lambda: not inside(box, "ls daemon.pid 2>/dev/null || true"), "the daemon's end")
         Program.check(self, box)
+
+
+@program
+class Numpy(Program):
+    """An array of 200 MB."""
+
+    needs = {"python3": "python3"}
+    guests = ("common.py", "array.py")
+    command = ("/usr/bin/python3", "-B", "array.py")
+    slow = True
+
+    def prepare(self, box: Box) -> None:
+        need_module("numpy")
+
+
+@program
+class Pytest(Program):
+    """A run of tests that is stopped in the middle, and continued."""
+
+    needs = {"python3": "python3"}
+    guests = ("common.py", "test_steps.py")
+    command = ("/usr/bin/python3", "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider",
+               "test_steps.py")
+
+    def prepare(self, box: Box) -> None:
+        need_module("pytest")
+
+    def moment(self, box: Box) -> None:
+        super().moment(box)
+        inside(box, "kill -STOP $(pgrep -f [t]est_steps.py)")
+
+    def work(self, box: Box) -> None:
+        inside(box, "kill -CONT $(pgrep -f [t]est_steps.py)")
+        super().work(box)
+
+    def finish(self, box: Box) -> None:
+        inside(box, "kill -CONT $(pgrep -f [t]est_steps.py)")
+        super().finish(box)
+        equal(inside(box, "cat blocks"), "2000")
+        check("2000 passed" in box.output(self.handle), box.output(self.handle)[-300:])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from box import Box
-from program import Program, at_length, program
+from program import Program, at_length, inside, program, put
 
 
 @program
@@ -13,6 +13,35 @@ class Node(Program):
     needs = {"node": "nodejs"}
     guests = ("server.js", "client.js")
     command = ("/bin/sh", "-c", "node server.js & node client.js && wait $!")
+
+
+@program
+class Nginx(Program):
+    """A master, two workers, a connection that stays alive and new ones."""
+
+    needs = {"nginx": "nginx-light", "python3": "python3"}
+    guests = ("common.py", "nginx.conf", "visitor.py")
+    command = ("/bin/sh", "-c", "mkdir -p temporary; nginx -p /w -c nginx.conf & "
+               "/usr/bin/python3 -B visitor.py && kill -QUIT $! && wait $!")
+
+
+@program
+class Ssh(Program):
+    """A server with a live session, and its client."""
+
+    needs = {"sshd": "openssh-server", "ssh": "openssh-client", "ssh-keygen": "openssh-client"}
+    guests = ("common.py", "session.py")
+    command = ("/bin/sh", "-c", "/usr/sbin/sshd -D -e -f config & "
+               "/usr/bin/python3 -B session.py && kill $! && { wait $!; true; }")
+
+    def prepare(self, box: Box) -> None:
+        """Keys, and the user that the server looks for."""
+        inside(box, "ssh-keygen -q -t ed25519 -N '' -f key && ssh-keygen -q -t ed25519 -N '' "
+               "-f host && mkdir -p /run/sshd /var/empty && { grep -q ^sshd: /etc/passwd || "
+               "echo sshd:x:65534:65534::/run/sshd:/usr/sbin/nologin >>/etc/passwd; }")
+        put(box, "config", "Port 7007\nListenAddress 127.0.0.1\nHostKey /w/host\n"
+            "AuthorizedKeysFile /w/key.pub\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
+            "PidFile /w/sshd.pid\n")
 
 
 @program
