@@ -81,7 +81,7 @@ GUESTS = [
     *kinds("epoll", "level edge oneshot nested numbers shared asleep fifo kinds signal"),
     Guest("inotify"),
     *kinds("sock_named", "abstract path shm"),
-    Guest("sock_pair", core=True), Guest("sock_rights"), Guest("sock_netlink"),
+    Guest("sock_pair", core=True), Guest("sock_rights"), Guest("sock_signals"), Guest("sock_netlink"),
     *kinds("sock_asleep", "recv recv-timeout recvmsg recv-tcp accept accept-unix "
            "poll-unix epoll-unix"),
     *kinds("sock_asleep", "send", limit="not true: guest_go()"),

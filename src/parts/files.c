@@ -177,8 +177,6 @@ static int new_file(struct kind_look *at, struct err *e)
 		return refuse_name(at, r, e);
 	at->is_gone = r;
 	at->link = other ? other : at->link;
-	if (f->flags & O_ASYNC)
-		return kind_refuse(at, "a descriptor that sends signals (O_ASYNC)", e);
 	r = look_locks(at->info, at->fp->ns_pid, f);
 	if (r == -EOPNOTSUPP)
 		return look_refuse(e, at->p, fd->fd, "a lease (%s)", at->link);
@@ -188,6 +186,8 @@ static int new_file(struct kind_look *at, struct err *e)
 	r = look_kind(at, f, e);
 	if (r < 0)
 		return r;
+	if ((f->flags & O_ASYNC) && f->kind != FILE_SOCKET)
+		return kind_refuse(at, "a descriptor that sends signals (O_ASYNC)", e);
 	f->carry = f->kind == FILE_PATH && S_ISREG(f->mode) && !(f->flags & O_PATH) &&
 		   (f->flags & O_ACCMODE) != O_RDONLY;
 	return at->file;
@@ -214,8 +214,10 @@ static int add_seen(struct look *l, pid_t pid, const struct procfs_fd *fd, int f
  */
 static bool must_be_held(const struct image_file *f)
 {
+	if (f->kind == FILE_SOCKET)
+		return sock_sends_signals(f) || sock_is_placed(f);
 	return kind_of(f->kind)->load || f->kind == FILE_FIFO || f->kind == FILE_PATH ||
-	       f->kind == FILE_INOTIFY || pidfd_is_late(f) || sock_is_placed(f);
+	       f->kind == FILE_INOTIFY || pidfd_is_late(f);
 }
 
 static int new_own(struct look *l, const struct procfs_fd *fd, const char *link, struct err *e)

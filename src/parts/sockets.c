@@ -64,6 +64,9 @@ static int look_socket(const struct kind_look *at, struct image_file *f, struct 
 	r = sock_options_look(s);
 	if (r)
 		return refuse_errno(at, "the options of a socket", r, e);
+	r = sock_signals_look(at, s, e);
+	if (r)
+		return r;
 	return s->domain == AF_UNIX    ? sock_unix_look(at, s, e) :
 	       s->domain == AF_NETLINK ? sock_netlink_look(at, s, e) :
 					 sock_inet_look(at, s, e);
@@ -111,6 +114,9 @@ int sock_pair_up(struct look *l, struct err *e)
 		const char *why = is_inet(s) ? sock_inet_check(s) : NULL;
 		if (why)
 			return kind_refuse_file(l, i, why, e);
+		int r = sock_signals_check(l, i, e);
+		if (r)
+			return r;
 		cleanup_fd(&s->fd);
 	}
 	return 0;
@@ -184,6 +190,7 @@ const struct file_kind kind_socket = {
 	.look = look_socket,
 	.look_end = look_end,
 	.open = open_socket,
+	.load = sock_signals_load,
 	.free = free_socket,
 };
 

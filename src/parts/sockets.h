@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <fcntl.h>
 #include <netinet/tcp.h>
 
 #include "parts/kind.h"
@@ -72,6 +73,8 @@ struct image_sock {
 	struct vec callers;	/* uint32_t: LISTEN: as of struct sys_unix_diag */
 	int listener;		/* WAITS: image.files */
 	int caller;		/* WAITS: image.procs: who connected it */
+	pid_t owner;		/* F_SETOWN: in the sandbox; 0: nobody */
+	int signal;		/* F_SETSIG; 0: SIGIO */
 	unsigned int born;	/* its number among what PID 1 makes */
 	unsigned int others;	/* and how many that come with it */
 	int fd;			/* while the tree is looked at; -1 */
@@ -96,6 +99,13 @@ static inline bool sock_has_disk(const struct image_sock *s)
 static inline bool sock_is_placed(const struct image_file *f)
 {
 	return f->kind == FILE_SOCKET && sock_has_disk(f->own);
+}
+
+/* It sends signals to a process (O_ASYNC), or would if it were told to. */
+static inline bool sock_sends_signals(const struct image_file *f)
+{
+	const struct image_sock *s = f->own;
+	return f->kind == FILE_SOCKET && (s->owner || s->signal || (f->flags & O_ASYNC));
 }
 
 static inline bool is_inet(const struct image_sock *s)
@@ -136,6 +146,14 @@ must_check int sock_queue_send(struct files_open *o, const struct sock_packet *p
 /* Append bytes of a stream. */
 must_check int sock_queue_add(struct image_sock *s, const char *bytes, size_t len);
 void sock_queue_free(struct image_sock *s);
+
+/*
+ * Who gets signals from it (sock_signals.c): save, or refuse; refuse at the
+ * end; what its first process has to do.
+ */
+must_check int sock_signals_look(const struct kind_look *at, struct image_sock *s, struct err *e);
+must_check int sock_signals_check(const struct look *l, int file, struct err *e);
+void sock_signals_load(struct load *l, const struct image_fd *fd, bool first);
 
 /* The rows of the families. */
 must_check int sock_unix_look(const struct kind_look *at, struct image_sock *s, struct err *e);
