@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Iterator
 
 from world import World
@@ -17,6 +18,11 @@ def refusals(w: World) -> Iterator[str]:
         if any(m.inode and not m.shared and m.inode.changes != m.changes
                for m in p.areas.values()):
             yield "a private mapping of"
+        if os.geteuid() and any(m.inode and not m.inode.links and
+                                all(o.inode is not m.inode for o in w.opens())
+                                for m in p.areas.values()):
+            yield "cannot be opened again"
+            yield "a shared mapping of a removed file"
     for what in w.opens():
         if what.queue and what.queue.messages and what.error:
             yield "a socket with an error and messages"
