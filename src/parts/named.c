@@ -45,17 +45,34 @@ static int leads_to(int root_fd, const char *path, const struct procfs_fd *fd)
 struct search {
 	const struct look *l;
 	const struct procfs_fd *fd;
-	const char *target;	/* of the mount */
+	const struct part_mount *mount;
+	bool is_doubtful;	/* a name looks as if it were one */
 	char **found;
 };
 
+static bool looks_same(const struct stat *st, const struct procfs_fd *fd)
+{
+	return st->st_mode == fd->mode && (uint64_t)st->st_size == fd->size &&
+	       st->st_ctim.tv_sec == fd->ctime_s && st->st_ctim.tv_nsec == fd->ctime_ns;
+}
+
+/*
+ * The overlay may show one file under two numbers: what looks the same and
+ * has another number may be it, or not.
+ */
 static int try_name(void *ctx, const char *path)
 {
-	const struct search *s = ctx;
+	struct search *s = ctx;
+	struct stat st;
 	scoped_free char *whole = NULL;
-	if (asprintf(&whole, "%s/%s", strcmp(s->target, "/") ? s->target : "", path) < 0)
+	const char *target = s->mount->target;
+	int r = sys_fstatat(s->mount->upper_fd, path, &st, AT_SYMLINK_NOFOLLOW);
+	if (r || !looks_same(&st, s->fd))
+		return r == -ENOENT ? 0 : r;
+	if (asprintf(&whole, "%s/%s", strcmp(target, "/") ? target : "", path) < 0)
 		return -ENOMEM;
-	int r = leads_to(s->l->root_fd, whole, s->fd);
+	r = leads_to(s->l->root_fd, whole, s->fd);
+	s->is_doubtful |= r == 0;
 	if (r > 0)
 		*s->found = take_ptr(whole);
 	return r;
@@ -95,10 +112,10 @@ int named_is_gone(const struct look *l, const struct procfs_fd *fd, const char *
 		return is_left_behind(l, fd);
 	if (S_ISDIR(fd->mode))
 		return 1;
-	struct search s = { l, fd, m->target, other };
+	struct search s = { l, fd, m, false, other };
 	r = names_each(m->upper_fd, try_name, &s);
 	if (r)
 		return r < 0 ? r : 0;
 	/* with one link, a file that was not copied up had the one name */
-	return fd->nlink == 1 ? 1 : -ENOTSUP;
+	return fd->nlink == 1 && !s.is_doubtful ? 1 : -ENOTSUP;
 }

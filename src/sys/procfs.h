@@ -176,6 +176,8 @@ struct procfs_fd {
 	uint32_t nlink;
 	uint64_t ino, mnt_id, size;
 	dev_t dev, rdev;
+	int64_t ctime_s;
+	uint32_t ctime_ns;
 };
 
 struct procfs_fds {

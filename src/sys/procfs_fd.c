@@ -53,6 +53,8 @@ static int stat_link(int dir_fd, const char *name, struct procfs_fd *out)
 	out->nlink = st.stx_nlink;
 	out->ino = st.stx_ino;
 	out->size = st.stx_size;
+	out->ctime_s = st.stx_ctime.tv_sec;
+	out->ctime_ns = st.stx_ctime.tv_nsec;
 	out->mnt_id = st.stx_mask & STATX_MNT_ID ? st.stx_mnt_id : 0;
 	out->dev = makedev(st.stx_dev_major, st.stx_dev_minor);
 	out->rdev = makedev(st.stx_rdev_major, st.stx_rdev_minor);

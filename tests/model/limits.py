@@ -23,6 +23,9 @@ def refusals(w: World) -> Iterator[str]:
                                 for m in p.areas.values()):
             yield "cannot be opened again"
             yield "a shared mapping of a removed file"
+        # overlayfs may show a file with several names under several numbers
+        if os.geteuid() and any(h.what.inode and h.what.inode.links for h in p.fds.values()):
+            yield "its name was removed, and it had others"
     for what in w.opens():
         if what.queue and what.queue.messages and what.error:
             yield "a socket with an error and messages"
