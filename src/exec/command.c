@@ -343,7 +343,10 @@ void commands_arm_timer(struct commands *t)
 		first = t->late_ns;
 	if (t->is_quiet)
 		first = 1; /* in the past: there will be something to tell */
-	sys_timer_set(t->timer_fd, first);
+	/* as a rule nothing changes, and setting it costs more than all of this */
+	if (first != t->armed_ns)
+		sys_timer_set(t->timer_fd, first);
+	t->armed_ns = first;
 }
 
 int command_kill(struct commands *t, struct command *c, struct err *e)
@@ -412,6 +415,7 @@ static void serve_timer(struct commands *t)
 {
 	uint64_t expirations;
 	(void)!read(t->timer_fd, &expirations, sizeof(expirations));
+	t->armed_ns = 0;
 	uint64_t now = clock_now_ns();
 	if (now >= t->late_ns)
 		commands_close_late(t);

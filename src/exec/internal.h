@@ -27,6 +27,7 @@ struct commands {
 	uint64_t next_id;
 	int epoll_fd;
 	int timer_fd;
+	uint64_t armed_ns; /* what it is set to; 0: nothing, or it has fired */
 	int init_fd; /* -1: no incarnation */
 	pid_t init_pid;
 	bool init_is_ready;
