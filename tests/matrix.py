@@ -69,7 +69,7 @@ NOT_YET = "this kind of descriptor is not saved yet"
 GUESTS = [
     Guest("counter", core=True),
     Guest("mem_private"), Guest("mem_vma"), Guest("mem_brk"), Guest("mem_sparse"),
-    Guest("mem_file_private"), Guest("mem_far"), Guest("mem_part"),
+    Guest("mem_file_private"), Guest("mem_far"), Guest("mem_neighbours", core=True), Guest("mem_part"),
     Guest("mem_dropped"), Guest("mem_shared", core=True),
     Guest("threads", core=True), Guest("thread_robust"), Guest("thread_condvar"),
     Guest("fpu"), Guest("rseq"), Guest("clocks"), Guest("identity"), Guest("prctl_state"),

@@ -22,9 +22,10 @@ struct sys_page_run {
 };
 
 /*
- * Append the runs of pages of one VMA written since they were armed, and arm
- * them again in the same pass. -EPERM: the VMA is not registered for dirty
- * tracking: it is new. fd is of /proc/<pid>/pagemap.
+ * Append the runs of pages of one VMA, or of neighbours, written since they
+ * were armed, and arm them again in the same pass. -EPERM: a VMA is not
+ * registered for dirty tracking, it is new; what was written in those before
+ * it is lost. fd is of /proc/<pid>/pagemap.
  */
 must_check int sys_pagemap_written(int fd, uint64_t start, uint64_t end,
 				   struct vec *runs);

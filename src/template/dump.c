@@ -149,18 +149,74 @@ static uint64_t end_of(const struct dump *d, const struct image_vma *v)
 	return v->start + (there < all ? there : all) * PUP_PAGE;
 }
 
-static int plan_vma(struct dump *d, struct dump_proc *dp, const struct image_proc *base,
-		    struct image_vma *v, const struct tracked *t)
+/* Was it armed by the checkpoint before, and is there nothing else by now? */
+static bool is_as_before(const struct image_proc *base, const struct image_vma *v)
 {
-	int r = 0;
-	struct vec written = VEC_INIT(struct sys_page_run);
-	bool tracked = false;
-	if (t->fresh && t->uffd >= 0) {
-		r = sys_pagemap_written(dp->pagemap_fd, v->start, v->end, &written);
-		tracked = r == 0;
-		if (r && r != -EPERM && r != -ENOTTY)
-			goto out;
+	const struct image_vma *o = memory_is_staged(v) ? plan_only_overlap(base, v) : NULL;
+	return o && o->tracked && o->start == v->start && o->end == v->end &&
+	       plan_same_mapping(o, v) && plan_same_place(o, v);
+}
+
+/* Mappings that are asked for together, and what was written in them. */
+struct asked_together {
+	size_t end;		/* index after the last */
+	bool tracked;
+	struct vec written;	/* struct sys_page_run */
+};
+
+/*
+ * A call costs more than what it tells: what was not armed is not asked for,
+ * and neighbours that were are asked for together. Should one be new all the same, what was written in the others
+ * is not known any more: all of them are copied.
+ */
+static int ask_written(const struct dump_proc *dp, const struct image_proc *base, size_t k,
+		       const struct tracked *t, struct asked_together *a)
+{
+	const struct vec *vmas = &dp->live->vmas;
+	const struct image_vma *first = vec_at(vmas, k), *last = first;
+	a->end = k + 1;
+	a->tracked = false;
+	a->written.n = 0;
+	const struct image_vma *o = plan_only_overlap(base, first);
+	/* what was not armed would answer EPERM */
+	if (!t->fresh || t->uffd < 0 || !o || !o->tracked)
+		return 0;
+	for (bool joins = is_as_before(base, first); joins && a->end < vmas->n;) {
+		const struct image_vma *next = vec_at(vmas, a->end);
+		joins = next->start == last->end && is_as_before(base, next);
+		if (joins) {
+			last = next;
+			a->end++;
+		}
 	}
+	int r = sys_pagemap_written(dp->pagemap_fd, first->start, last->end, &a->written);
+	a->tracked = r == 0;
+	return r == -EPERM || r == -ENOTTY ? 0 : r;
+}
+
+/* The part of the runs that lies in a mapping. */
+static int written_in(const struct vec *runs, const struct image_vma *v, struct vec *mine)
+{
+	vec_each(struct sys_page_run, w, runs) {
+		uint64_t start = w->start > v->start ? w->start : v->start;
+		uint64_t end = w->end < v->end ? w->end : v->end;
+		struct sys_page_run *run = start < end ? vec_add(mine) : NULL;
+		if (run)
+			*run = (struct sys_page_run){ start, end };
+		else if (start < end)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int plan_vma(struct dump *d, struct dump_proc *dp, const struct image_proc *base,
+		    struct image_vma *v, const struct asked_together *a)
+{
+	struct vec written = VEC_INIT(struct sys_page_run);
+	bool tracked = a->tracked;
+	int r = tracked ? written_in(&a->written, v, &written) : 0;
+	if (r)
+		goto out;
 	size_t before = dp->pull.n;
 	const struct image_vma *o = plan_only_overlap(base, v);
 	enum plan_kind kind = decide(dp, v, o, tracked, false);
@@ -232,11 +288,17 @@ int dump_plan(struct dump *d, int i, struct procfs *procfs, pid_t pid, struct tr
 		cleanup_fd(&t->uffd);
 		t->fresh = false;
 	}
+	struct asked_together together = { .written = VEC_INIT(struct sys_page_run) };
 	for (size_t k = 0; r == 0 && k < live->vmas.n; k++) {
 		struct image_vma *v = vec_at(&live->vmas, k);
-		if (memory_is_staged(v))
-			r = plan_vma(d, dp, base, v, t);
+		if (!memory_is_staged(v))
+			continue;
+		if (k >= together.end)
+			r = ask_written(dp, base, k, t, &together);
+		if (r == 0)
+			r = plan_vma(d, dp, base, v, &together);
 	}
+	vec_deinit(&together.written);
 	if (r) {
 		t->fresh = false;
 		err_set(e, -r, "read the memory of process %d (%s): %s", live->pid, live->comm,
