@@ -100,7 +100,10 @@ static int look_kind(const struct kind_look *at, struct image_file *f, struct er
 		f->kind = kind_table[i]->kind;
 		return kind_table[i]->look ? kind_table[i]->look(at, f, e) : 0;
 	}
-	return kind_refuse(at, why_not(at, f), e);
+	int r = kind_refuse(at, why_not(at, f), e);
+	/* as a rule for a moment: closefrom(3) of a child, a look at oneself */
+	bool passes = f->mount == IMAGE_NONE && tells_of_a_process(at->link);
+	return r && passes ? -EAGAIN : r;
 }
 
 static int add_lock(struct image_file *f, const char *line)

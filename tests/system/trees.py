@@ -237,3 +237,23 @@ def clean_sandbox_checkpoints_without_a_layer(g: Ground) -> None:
     again = g.tool.json("checkpoint", "one")
     equal(again["files_changed"], 0)
     equal(again["layer_bytes"], 0)
+
+
+@test
+def look_at_oneself_only_delays_a_checkpoint(g: Ground) -> None:
+    """What programs have open of /proc for a moment, closefrom(3) for one."""
+    box = g.create()
+    handle = box.start("/usr/bin/python3", "-Sc",
+                       "import os, time\n"
+                       "print('begun', flush=True)\n"
+                       "while not os.path.exists('/w/go'):\n"
+                       "    fds = [os.open('/proc/self/' + n, os.O_RDONLY) for n in ('fd', 'maps')]\n"
+                       "    time.sleep(0.001)\n"
+                       "    for fd in fds: os.close(fd)\n"
+                       "    time.sleep(0.001)\n")
+    box.await_output(handle, "begun\n")
+    for _ in range(10):
+        box.checkpoint()
+    box.rollback()
+    box.shell("touch /w/go")
+    equal(box.wait(handle)["exit_code"], 0)
