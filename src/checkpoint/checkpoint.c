@@ -332,7 +332,7 @@ int checkpoint_take(struct incarnation *in, const struct vec *outers,
 		    const struct checkpoint_hooks *hooks, struct checkpoint **out,
 		    struct checkpoint_stats *stats, struct err *e)
 {
-	enum { TRIES = 20 };
+	enum { TRIES = 20, WAIT_NS = 100000 };	/* 21 ms in all */
 	if (in->state != INCARNATION_RUNNING)
 		return err_set(e, EINVAL, "the sandbox is not running (%s)",
 			       incarnation_state_name(in->state));
@@ -350,8 +350,11 @@ int checkpoint_take(struct incarnation *in, const struct vec *outers,
 			*out = t.next;
 		if (r != -EAGAIN)
 			return r;
-		/* a thread just released has not left the gate: let it */
-		struct timespec wait = { 0, 1000000 };
+		/*
+		 * A thread just released has not left the gate, say: let it. Not
+		 * always for as long: what comes and goes may keep the same time.
+		 */
+		struct timespec wait = { 0, WAIT_NS * (1 + i * 7 % TRIES) };
 		nanosleep(&wait, NULL);
 	}
 	return r;

@@ -166,8 +166,9 @@ struct asked_together {
 
 /*
  * A call costs more than what it tells: what was not armed is not asked for,
- * and neighbours that were are asked for together. Should one be new all the same, what was written in the others
- * is not known any more: all of them are copied.
+ * and neighbours that were are asked for together. Should one be new all the
+ * same, what was written in the others is not known any more: all of them are
+ * copied.
  */
 static int ask_written(const struct dump_proc *dp, const struct image_proc *base, size_t k,
 		       const struct tracked *t, struct asked_together *a)

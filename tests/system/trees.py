@@ -250,7 +250,7 @@ def look_at_oneself_only_delays_a_checkpoint(g: Ground) -> None:
                        "    fds = [os.open('/proc/self/' + n, os.O_RDONLY) for n in ('fd', 'maps')]\n"
                        "    time.sleep(0.001)\n"
                        "    for fd in fds: os.close(fd)\n"
-                       "    time.sleep(0.001)\n")
+                       "    time.sleep(0.002)\n")
     box.await_output(handle, "begun\n")
     for _ in range(10):
         box.checkpoint()
