@@ -12,14 +12,15 @@ enum {
 };
 
 /*
- * Who made or changed an object is told in the numbers of the reader's PID
- * namespace: run it in a child that is of the sandbox's, by a number that none
- * of its processes will get. The caller has entered the IPC namespace.
+ * What `write` writes about the objects, as a memfd. Who made or changed one is
+ * told in the numbers of the reader's PID namespace: it runs in a child that is
+ * of the sandbox's, by a number that none of its processes will get. The
+ * caller has entered the IPC namespace. Descriptor or -errno.
  */
-must_check int ipc_ask(int pid1_pidfd, int (*run)(void *ctx), void *ctx);
+must_check int ipc_table(int pid1_pidfd, int (*write)(int fd));
 
 /*
- * The same as a process with this number, which must be free; where it cannot
+ * Run as a process with this number, which must be free; where it cannot
  * be, another's.
  */
 must_check int ipc_act(int pid1_pidfd, pid_t pid, uint32_t uid, uint32_t gid,

@@ -14,17 +14,10 @@
 #include "parts/ipc.h"
 #include "sys/fd.h"
 
-static int run_table(void *ctx)
-{
-	return sys_msg_table(*(int *)ctx);
-}
-
 int queues_look(struct look *l, struct err *e)
 {
-	scoped_fd int table = sys_memfd("mulligan-table", 0);
-	int r = table < 0 ? table : ipc_ask(l->pid1_pidfd, run_table, &table);
-	if (r == 0)
-		r = sys_msg_table_read(table, &l->image->msg_queues);
+	scoped_fd int table = ipc_table(l->pid1_pidfd, sys_msg_table);
+	int r = table < 0 ? table : sys_msg_table_read(table, &l->image->msg_queues);
 	return r ? err_set(e, -r, "read the System V message queues: %s", strerror(-r)) : 0;
 }
 

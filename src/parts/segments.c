@@ -37,18 +37,10 @@ static uint64_t whole_pages(uint64_t bytes)
 	return (bytes + PUP_PAGE - 1) & ~(uint64_t)(PUP_PAGE - 1);
 }
 
-static int run_table(void *ctx)
-{
-	return sys_shm_table(*(int *)ctx);
-}
-
 static int read_table(const struct look *l, struct vec *out)
 {
-	scoped_fd int table = sys_memfd("mulligan-table", 0);
-	if (table < 0)
-		return table;
-	int r = ipc_ask(l->pid1_pidfd, run_table, &table);
-	return r ? r : sys_shm_table_read(table, out);
+	scoped_fd int table = ipc_table(l->pid1_pidfd, sys_shm_table);
+	return table < 0 ? table : sys_shm_table_read(table, out);
 }
 
 static int add_segment(struct look *l, const struct sys_shm *shm)

@@ -16,17 +16,10 @@
 #include "sys/fd.h"
 #include "sys/proc.h"
 
-static int run_table(void *ctx)
-{
-	return sys_sem_table(*(int *)ctx);
-}
-
 int sems_look(struct look *l, struct err *e)
 {
-	scoped_fd int table = sys_memfd("mulligan-table", 0);
-	int r = table < 0 ? table : ipc_ask(l->pid1_pidfd, run_table, &table);
-	if (r == 0)
-		r = sys_sem_table_read(table, &l->image->sem_sets);
+	scoped_fd int table = ipc_table(l->pid1_pidfd, sys_sem_table);
+	int r = table < 0 ? table : sys_sem_table_read(table, &l->image->sem_sets);
 	return r ? err_set(e, -r, "read the System V semaphores: %s", strerror(-r)) : 0;
 }
 
